@@ -1,0 +1,28 @@
+/* Named kill points for crash tests.
+ *
+ * LP_FAULT("wal-append") dies there by SIGKILL when the environment says LOGPULSE_FAULT=wal-append
+ * (or wal-append:7 to die at the seventh passage; "wal-append:7:stop" stops the process by SIGSTOP
+ * instead).  The variable is read once per process; a restarted child inherits it, so the point is
+ * disarmed by a marker: with LOGPULSE_FAULT_ONCE=PATH the file is created first, and an existing
+ * file disarms.  Without --disable-faults the cost of an unarmed point is one load and a branch. */
+#ifndef LP_COMMON_FAULT_H
+#define LP_COMMON_FAULT_H
+
+#ifdef HAVE_CONFIG_H
+#include "config.h"
+#endif
+
+void lp_fault_hit(const char *name);
+extern int lp_fault_armed;      /* 0 unarmed, 1 armed, -1 not looked yet */
+
+#ifdef LP_WITH_FAULTS
+#define LP_FAULT(name)                                          \
+	do {                                                    \
+		if (__builtin_expect(lp_fault_armed != 0, 0))   \
+			lp_fault_hit(name);                     \
+	} while (0)
+#else
+#define LP_FAULT(name) do { } while (0)
+#endif
+
+#endif

@@ -1,0 +1,157 @@
+/* The process's own log; see log.h.  One write(2) per line: lines of several processes never mix. */
+#include "common/log.h"
+
+#include "common/buf.h"
+#include "common/clock.h"
+#include "common/jsonw.h"
+#include "common/rfc3339.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define LINES_PER_SECOND 100
+
+static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static atomic_int min_level = LP_INFO;
+static enum lp_log_format out_format = LP_LOG_LOGFMT;
+static char proc_name[32] = "logpulse";
+static char *out_path;
+static int out_fd = STDERR_FILENO;
+static bool journal;
+static int64_t window_s;
+static unsigned window_lines, suppressed;
+
+static const char *const level_names[] = { "debug", "info", "warn", "error", "fatal" };
+static const char level_prio[] = { '7', '6', '4', '3', '2' };
+
+static int open_log(const char *path)
+{
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+
+	return fd < 0 ? -errno : fd;
+}
+
+int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format format, const char *path)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&lock);
+	snprintf(proc_name, sizeof proc_name, "%s", proc);
+	atomic_store(&min_level, (int)level);
+	out_format = format;
+	journal = getenv("JOURNAL_STREAM") != NULL;
+	if (path && *path && (!out_path || strcmp(path, out_path))) {
+		r = open_log(path);
+		if (r >= 0) {
+			if (out_fd != STDERR_FILENO)
+				close(out_fd);
+			out_fd = r;
+			free(out_path);
+			out_path = strdup(path);
+			journal = false;
+			r = 0;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+void lp_log_set_proc(const char *proc)
+{
+	snprintf(proc_name, sizeof proc_name, "%s", proc);
+}
+
+void lp_log_set_level(enum lp_log_level level)
+{
+	atomic_store(&min_level, (int)level);
+}
+
+int lp_log_reopen(void)
+{
+	int r = 0;
+
+	pthread_mutex_lock(&lock);
+	if (out_path) {
+		r = open_log(out_path);
+		if (r >= 0) {
+			close(out_fd);
+			out_fd = r;
+			r = 0;
+		}
+	}
+	pthread_mutex_unlock(&lock);
+	return r;
+}
+
+bool lp_log_enabled(enum lp_log_level level)
+{
+	return (int)level >= atomic_load_explicit(&min_level, memory_order_relaxed);
+}
+
+static void format_line(struct lp_buf *line, enum lp_log_level level, const char *msg)
+{
+	char ts[LP_RFC3339_MAX];
+
+	lp_rfc3339_format(ts, lp_clock_real_ns() / 1000000 * 1000000);
+	if (journal)
+		lp_buf_printf(line, "<%c>", level_prio[level]);
+	if (out_format == LP_LOG_JSON) {
+		lp_buf_printf(line, "{\"ts\":\"%s\",\"level\":\"%s\",\"proc\":\"%s\",\"pid\":%d,\"msg\":", ts,
+			      level_names[level], proc_name, (int)getpid());
+		lp_jsonw_cstr(line, msg);
+		lp_buf_str(line, "}\n");
+	} else {
+		lp_buf_printf(line, "ts=%s level=%s proc=\"%s\" pid=%d msg=", ts, level_names[level], proc_name,
+			      (int)getpid());
+		lp_jsonw_cstr(line, msg);
+		lp_buf_byte(line, '\n');
+	}
+}
+
+static void write_line(enum lp_log_level level, const char *msg)
+{
+	struct lp_buf line = LP_BUF_INIT;
+
+	format_line(&line, level, msg);
+	if (!line.failed && line.len) {
+		ssize_t n = write(out_fd, line.data, line.len);
+
+		(void)n;        /* a log that cannot be written has nowhere to say so */
+	}
+	lp_buf_free(&line);
+}
+
+void lp_log_write(enum lp_log_level level, const char *fmt, ...)
+{
+	char msg[2048], note[64];
+	va_list ap;
+	int saved = errno;
+
+	va_start(ap, fmt);
+	vsnprintf(msg, sizeof msg, fmt, ap);
+	va_end(ap);
+	pthread_mutex_lock(&lock);
+	int64_t now_s = lp_clock_mono_ns() / LP_NS_PER_SEC;
+
+	if (now_s != window_s) {
+		if (suppressed) {
+			snprintf(note, sizeof note, "log lines suppressed count=%u", suppressed);
+			write_line(LP_WARN, note);
+		}
+		window_s = now_s;
+		window_lines = suppressed = 0;
+	}
+	if (++window_lines > LINES_PER_SECOND && level < LP_FATAL)
+		suppressed++;
+	else
+		write_line(level, msg);
+	pthread_mutex_unlock(&lock);
+	errno = saved;
+}

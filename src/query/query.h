@@ -1,0 +1,79 @@
+/* The query engine: text and parameters in, streamed answer out.  Used by src/http, src/ctl and the notifier.
+ *
+ * text -> AST -> plan (streams by postings, blocks by time) -> tasks per block on the pool -> merge -> result writer -> sink.
+ * A query runs on threads of the engine, never on the caller's; it stops soon after cancel or its deadline. */
+#ifndef LP_QUERY_QUERY_H
+#define LP_QUERY_QUERY_H
+
+#include "common/buf.h"
+#include "store/catalog.h"
+
+enum lp_query_kind {
+	LP_QUERY_ORIGINAL,              /* GET /query: {"logs":[...],"stats":{...}} */
+	LP_QUERY_RANGE,                 /* /loki/api/v1/query_range */
+	LP_QUERY_INSTANT,               /* /loki/api/v1/query */
+	LP_QUERY_LABELS,                /* label names; original: bare array */
+	LP_QUERY_LABEL_VALUES,
+	LP_QUERY_SERIES,
+	LP_QUERY_INDEX_STATS,           /* {"streams","chunks","bytes","entries"} */
+};
+
+struct lp_query_params {
+	enum lp_query_kind kind;
+	bool original_shape;            /* LABELS, LABEL_VALUES: bare JSON array */
+	const char *text;               /* query; may be NULL where the route allows it */
+	size_t text_len;
+	const char *const *matches;     /* SERIES: match[] */
+	const size_t *match_lens;
+	uint32_t n_matches;
+	const char *label;              /* LABEL_VALUES */
+	size_t label_len;
+	const char *tenant;             /* "" default */
+	size_t tenant_len;
+	int64_t start_ns, end_ns;       /* [start, end) for logs */
+	int64_t step_ns;                /* metric queries */
+	int64_t interval_ns;
+	uint32_t limit;
+	bool forward;
+	uint64_t max_memory;            /* bytes */
+	int64_t deadline_mono_ns;
+	uint32_t max_series;
+};
+
+/* Where the answer goes.  All calls come from one engine thread at a time, in this order: begin once, write any number, end once.
+ * write blocks under backpressure.  A negative return (client gone, -ECANCELED) ends the query; end is still called. */
+struct lp_query_sink {
+	/* status 200 with content type application/json, or an error status with text/plain; the whole error text follows by write. */
+	int (*begin)(void *ctx, int status, const char *content_type);
+	int (*write)(void *ctx, const void *p, size_t n);
+	void (*end)(void *ctx, bool complete);  /* complete false: cut off after an error in the middle */
+	void *ctx;
+};
+
+struct lp_query_stats {
+	uint64_t lines_scanned, bytes_scanned, lines_matched, blocks_read, blocks_skipped, bad_blocks, segments, wal_batches;
+	int64_t queue_ns, exec_ns;
+};
+
+struct lp_engine;
+struct lp_query;
+
+struct lp_engine_config {
+	uint32_t threads;
+	uint32_t max_concurrent;        /* running and waiting; more: -EBUSY */
+	int nice;                       /* added to the threads' niceness: ingest goes first */
+};
+
+int lp_engine_open(const struct lp_engine_config *config, struct lp_catalog *catalog, struct lp_engine **ret_engine);
+/* Cancels what runs, joins the threads. */
+void lp_engine_close(struct lp_engine **engine);
+/* Queue a query.  Parameters and the text are copied.  -EBUSY: max_concurrent reached (answer 429), -ENOMEM.  Errors of the query itself go
+ * through the sink.  The caller holds one reference in *ret_query and drops it with lp_query_unref(). */
+int lp_engine_submit(struct lp_engine *engine, const struct lp_query_params *params, const struct lp_query_sink *sink,
+		     struct lp_query **ret_query);
+void lp_query_cancel(struct lp_query *query);           /* any thread; returns at once */
+void lp_query_unref(struct lp_query **query);
+/* Valid after sink.end. */
+const struct lp_query_stats *lp_query_stats(const struct lp_query *query);
+
+#endif

@@ -1,0 +1,14 @@
+noinst_LIBRARIES += src/store/libstore.a
+src_store_libstore_a_SOURCES = \
+	src/store/format/labels.c src/store/format/labels.h \
+	src/store/format/walrec.c src/store/format/walrec.h \
+	src/store/format/walfile.c src/store/format/walfile.h \
+	src/store/format/block.c src/store/format/block.h \
+	src/store/format/segindex.c src/store/format/segindex.h \
+	src/store/map.c src/store/map.h \
+	src/store/wal.c src/store/wal.h \
+	src/store/segment.c src/store/segment.h \
+	src/store/seal.c src/store/seal.h \
+	src/store/catalog.c src/store/catalog.h
+src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
+STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread

@@ -1,0 +1,73 @@
+/* Sealed segments, reader side: NAME.chunks (blocks) and NAME.index (mmapped, no decoding at open).
+ *
+ * Directory data/segments/YYYY-MM-DD/, NAME = SSSSSSSS-EEEEEEEE-L: WAL file numbers covered (decimal) and compaction level (0: from
+ * sealing).  The segment exists if and only if its .index does (written last, renamed into place).
+ * This is the one interface through which sealed data is read (an object store may stand behind it later).
+ * Process: any; the objects are immutable and may be used by many threads. */
+#ifndef LP_STORE_SEGMENT_H
+#define LP_STORE_SEGMENT_H
+
+#include "common/buf.h"
+#include "store/format/block.h"
+
+struct lp_segment;
+
+struct lp_segment_name {
+	int64_t day;            /* UTC day number */
+	uint32_t first, last;   /* WAL files covered */
+	uint32_t level;
+};
+
+struct lp_segment_info {
+	struct lp_segment_name name;
+	uint32_t streams, blocks, runs;
+	uint64_t entries, raw_bytes, disk_bytes;        /* raw: line bytes without newlines */
+	int64_t min_ts, max_ts;
+};
+
+/* A run: consecutive rows of one stream in one block, ts ascending. */
+struct lp_run {
+	uint32_t stream;        /* index in this segment, labels order */
+	uint32_t block;
+	uint32_t first_row;     /* in the block */
+	uint32_t rows;
+	uint32_t raw_bytes;     /* line bytes without newlines */
+	uint32_t text_off;      /* where its text starts in the block's text */
+	int64_t min_ts, max_ts;
+};
+
+/* Open and check header, section table and their checksums (not every block).  -ENOENT, -EBADMSG, -EPROTO. */
+int lp_segment_open(const char *segments_dir, const struct lp_segment_name *name, struct lp_segment **ret_segment);
+void lp_segment_close(struct lp_segment **segment);
+const struct lp_segment_info *lp_segment_info(const struct lp_segment *segment);
+
+/* Labels (canonical bytes, mapped memory) and time range of one stream. */
+int lp_segment_stream(const struct lp_segment *segment, uint32_t stream, const uint8_t **ret_labels, uint32_t *ret_len,
+		      int64_t *ret_min_ts, int64_t *ret_max_ts);
+/* Runs of one stream: indexes [*ret_first, *ret_first + *ret_n) for lp_segment_run(). */
+int lp_segment_stream_runs(const struct lp_segment *segment, uint32_t stream, uint32_t *ret_first, uint32_t *ret_n);
+int lp_segment_run(const struct lp_segment *segment, uint32_t run, struct lp_run *ret_run);
+/* Encoded bytes of a block in the mapped .chunks file, for lp_block_decode(). */
+int lp_segment_block(const struct lp_segment *segment, uint32_t block, const uint8_t **ret_p, size_t *ret_len);
+
+/* Index walk: label names and, for each name, distinct values with their postings (ascending stream indexes). */
+uint32_t lp_segment_label_names(const struct lp_segment *segment);
+int lp_segment_label_name(const struct lp_segment *segment, uint32_t name, const char **ret_s, uint32_t *ret_len, uint32_t *ret_values);
+/* Index of a name, or -ENOENT. */
+int lp_segment_find_label(const struct lp_segment *segment, const char *s, size_t len, uint32_t *ret_name);
+/* Value number `value` (bytewise order) of a name.  The text is appended to `scratch` (front coding) and borrowed from it. */
+int lp_segment_label_value(const struct lp_segment *segment, uint32_t name, uint32_t value, struct lp_buf *scratch,
+			   const char **ret_s, uint32_t *ret_len);
+/* Index of an exact value, or -ENOENT. */
+int lp_segment_find_value(const struct lp_segment *segment, uint32_t name, const char *s, size_t len, uint32_t *ret_value);
+int lp_segment_postings(const struct lp_segment *segment, uint32_t name, uint32_t value, const uint32_t **ret_streams, uint32_t *ret_n);
+
+/* Every check there is, every block decoded: for logpulsectl verify.  Appends one line per fault to report. */
+int lp_segment_verify(const char *segments_dir, const struct lp_segment_name *name, struct lp_buf *report);
+
+int lp_segment_name_parse(const char *day, const char *file, struct lp_segment_name *ret_name);   /* "...index" only */
+int lp_segment_name_format(const struct lp_segment_name *name, const char *suffix, char *out, size_t out_len);
+/* All segments present, superseded ones (covered by a higher level) left out; sorted by day, first.  Unreadable names are skipped. */
+int lp_segment_list(const char *segments_dir, struct lp_segment_name **ret_names, size_t *ret_n);
+
+#endif

@@ -1,0 +1,107 @@
+/* WAL file and group heads, and the walk over a file's records; see walfile.h.  Pure functions over memory. */
+#include "store/format/walfile.h"
+
+#include "common/crc32c.h"
+
+#include <errno.h>
+
+#define FILE_HEAD_CRC_OFF 44u
+
+void lp_walfile_head_make(struct lp_walfile_head *head, uint32_t number, uint64_t size, uint64_t salt, int64_t created_ns)
+{
+	*head = (struct lp_walfile_head){ .magic = LP_WALFILE_MAGIC, .version = LP_WALFILE_VERSION, .number = number,
+					  .size = size, .salt = salt, .created_ns = created_ns };
+	head->crc = lp_crc32c(0, head, FILE_HEAD_CRC_OFF);
+}
+
+int lp_walfile_head_check(const void *p, size_t avail, struct lp_walfile_head *ret_head)
+{
+	struct lp_walfile_head head;
+
+	_Static_assert(offsetof(struct lp_walfile_head, crc) == FILE_HEAD_CRC_OFF, "WAL file layout");
+	if (avail < LP_WALFILE_HEAD)
+		return -EBADMSG;
+	memcpy(&head, p, sizeof head);
+	if (head.magic != LP_WALFILE_MAGIC || head.crc != lp_crc32c(0, &head, FILE_HEAD_CRC_OFF))
+		return -EBADMSG;
+	if (head.version != LP_WALFILE_VERSION || head.incompat)
+		return -EPROTO;
+	*ret_head = head;
+	return 0;
+}
+
+void lp_walgroup_make(struct lp_walgroup_head *group, uint64_t salt, uint64_t epoch, uint16_t lane, uint64_t pos, uint32_t bytes,
+		      uint64_t sequence)
+{
+	*group = (struct lp_walgroup_head){ .magic = LP_WALGROUP_MAGIC, .salt = salt, .epoch = epoch, .pos = pos,
+					    .bytes = bytes, .lane = lane, .sequence = sequence };
+	group->crc = lp_crc32c(0, (const uint8_t *)group + 8, LP_WALGROUP_HEAD - 8);
+}
+
+int lp_walgroup_check(const void *p, size_t avail, uint64_t salt, uint64_t sequence, struct lp_walgroup_head *ret_group)
+{
+	struct lp_walgroup_head group;
+
+	if (avail < sizeof group)
+		return -EBADMSG;
+	memcpy(&group, p, sizeof group);
+	if (group.magic != LP_WALGROUP_MAGIC || group.salt != salt || group.sequence != sequence ||
+	    group.bytes % LP_WALREC_ALIGN || group.crc != lp_crc32c(0, (const uint8_t *)&group + 8, LP_WALGROUP_HEAD - 8))
+		return -EBADMSG;
+	*ret_group = group;
+	return 0;
+}
+
+int lp_walwalk_start(struct lp_walwalk *walk, const void *base, size_t limit, bool checked)
+{
+	struct lp_walfile_head head;
+	int r = lp_walfile_head_check(base, limit, &head);
+
+	if (r < 0)
+		return r;
+	*walk = (struct lp_walwalk){ .base = base, .limit = limit, .checked = checked, .salt = head.salt,
+				     .off = LP_WALFILE_HEAD, .group_end = LP_WALFILE_HEAD };
+	return 0;
+}
+
+/* Step to the group at walk->off.  Its records may end beyond the limit (a torn append). */
+static int enter_group(struct lp_walwalk *walk)
+{
+	struct lp_walgroup_head group;
+
+	if (walk->off > walk->limit ||
+	    lp_walgroup_check(walk->base + walk->off, walk->limit - walk->off, walk->salt, walk->sequence + 1, &group) < 0)
+		return -EBADMSG;
+	walk->group = group;
+	walk->sequence++;
+	walk->off += LP_WALGROUP_HEAD;
+	walk->group_end = walk->off + group.bytes;
+	walk->next_pos = group.pos;
+	return 0;
+}
+
+int lp_walwalk_next(struct lp_walwalk *walk, size_t *ret_off, struct lp_walrec_head *ret_head)
+{
+	struct lp_walrec_head head;
+
+	while (walk->off == walk->group_end)
+		if (enter_group(walk) < 0)
+			return 0;
+	size_t end = walk->group_end < walk->limit ? walk->group_end : walk->limit;
+
+	if (walk->off >= end)
+		return 0;
+	const uint8_t *rec = walk->base + walk->off;
+	uint32_t bytes;
+
+	if (lp_walrec_peek(rec, end - walk->off, &head) < 0 || head.epoch != walk->group.epoch ||
+	    head.lane != walk->group.lane || head.pos != walk->next_pos)
+		return 0;
+	if (walk->checked && lp_walrec_check(rec, end - walk->off, &bytes) < 0)
+		return 0;
+	*ret_off = walk->off;
+	*ret_head = head;
+	walk->off += head.bytes;
+	walk->next_pos += head.bytes;
+	return 1;
+}

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define LP_REGION_MAGIC UINT64_C(0x314e474552504c4c)    /* "LLPREGN1" */
-#define LP_REGION_VERSION 1u
+#define LP_REGION_VERSION 2u
 #define LP_MAX_WORKERS 64
 #define LP_MAX_SLOTS (LP_MAX_WORKERS + 4)               /* master, writer, notifier, one spare */
 
@@ -40,6 +40,11 @@ struct lp_state_shm {
 	alignas(64) _Atomic uint32_t wal_first; /* lowest WAL file number that no segment replaces; writer, seq_cst */
 	_Atomic uint32_t flags;                 /* LP_STATE_*; writer and master, fetch_or/fetch_and */
 	_Atomic uint64_t generation;            /* bumped after every change of the set of sealed files or wal_first */
+	/* Flush: seal everything that is committed now.  A worker takes ticket = fetch_add(flush_requested, 1) + 1, calls
+	 * lp_gate_ring() and is served when (int32_t)(flush_done - ticket) >= 0; it gives up by its own deadline (a full disk can
+	 * hold sealing up).  flush_requested: workers, seq_cst.  flush_done: writer, release; outlives the writer's restart. */
+	alignas(64) _Atomic uint32_t flush_requested;
+	_Atomic uint32_t flush_done;
 };
 
 struct lp_region_shm;

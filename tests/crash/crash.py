@@ -1,0 +1,98 @@
+#!/usr/bin/env python3
+"""Crash tests: the real processes, killed at named points and at random moments, under load.
+
+  crash.py POINT...      the named fault points (LP_FAULT in the sources)
+  crash.py --random N    N random kills of writer, workers, master with all children
+  crash.py --list        the points that this file knows, with the process each is in
+
+After each round every acknowledged line must be there exactly once (pushes that got no answer were
+retried), nothing half, also after a restart, and logpulsectl verify must find the data clean."""
+import os, random, signal, sys, time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from lptest import *
+
+# point: passages before it strikes (so that it strikes in the middle of the load)
+POINTS = {
+    'worker-reserve': 40, 'worker-encode': 40, 'worker-commit': 40, 'worker-answer': 40,
+    'writer-append': 30, 'writer-appended': 30, 'writer-synced': 30, 'writer-announced': 30, 'writer-released': 30,
+    'wal-rotate': 2, 'wal-recycle': 2,
+    'seal-start': 2, 'seal-chunks-written': 2, 'seal-index-written': 2, 'seal-chunks-renamed': 2, 'seal-index-renamed': 2,
+    'seal-done': 2,
+}
+SMALL = {'storage.wal_file_min': '128KiB', 'storage.wal_file_max': '256KiB', 'storage.retention_days': 0, 'storage.min_free_bytes': 0}
+
+
+def loads_for(server, n=4):
+    # Two loads share a day border, so that sealing makes two segments of one file.
+    midnight = int(time.time()) // 86400 * 86400 * 10**9
+    return [Load(server, k, midnight - (3600 * 10**9 if k % 2 else 300 * 1000), lines=10, proto='original' if k == 3 else 'loki')
+            for k in range(n)]
+
+
+def finish(server, loads, what):
+    goal = [l.acked + 50 for l in loads]
+    wait_for('pushes to go on after ' + what, lambda: all(l.acked >= g for l, g in zip(loads, goal)), 60)
+    for l in loads:
+        l.stop()
+    for l in loads:
+        l.join(60 * SLOW)
+    n = check_loads(server, loads)
+    server.kill_all()                       # the night when everything broke
+    server.verify()
+    server.start()
+    check_loads(server, loads)
+    assert server.stop() == 0
+    server.verify()
+    return n
+
+
+def at_point(point, passages):
+    with Server(SMALL) as s:
+        marker = s.tmp + '/struck'
+        s.start(env={'LOGPULSE_FAULT': '%s:%d' % (point, passages), 'LOGPULSE_FAULT_ONCE': marker})
+        loads = loads_for(s)
+        for l in loads:
+            l.start()
+        wait_for('the fault point %s to be reached' % point, lambda: os.path.exists(marker), 120)
+        n = finish(s, loads, point)
+        print('%-22s %7d acknowledged lines, none lost, none doubled; errors seen by clients: %s'
+              % (point, n, {k: sum(l.errors.get(k, 0) for l in loads) for l in loads for k in l.errors}))
+
+
+def at_random(kills, seed):
+    rnd = random.Random(seed)
+    counts = {'writer': 0, 'worker': 0, 'all': 0}
+    with Server(SMALL) as s:
+        s.start()
+        loads = loads_for(s)
+        for l in loads:
+            l.start()
+        for i in range(kills):
+            time.sleep(rnd.uniform(0.0, 0.4))       # the random moment itself, not a wait for something
+            role = rnd.choice(['writer', 'writer', 'worker', 'worker', 'all'])
+            if role == 'all':
+                s.kill_all()
+                s.start()
+            else:
+                pids = s.children('logpulse: ' + role)
+                if not pids:
+                    continue
+                os.kill(rnd.choice(pids), signal.SIGKILL)
+            counts[role] += 1
+            if i % 20 == 19:
+                goal = sum(l.acked for l in loads) + 100
+                wait_for('pushes to go on', lambda: sum(l.acked for l in loads) >= goal, 90)
+        n = finish(s, loads, 'random kills')
+        print('random kills %s (seed %d): %d acknowledged lines, none lost, none doubled' % (counts, seed, n))
+
+
+if __name__ == '__main__':
+    args = sys.argv[1:]
+    if args == ['--list']:
+        print('\n'.join(POINTS))
+    elif args[:1] == ['--random']:
+        seed = int(os.environ.get('LP_SEED', time.time_ns() % 10**6))
+        at_random(int(args[1]), seed)
+    else:
+        for p in args or POINTS:
+            at_point(p, POINTS[p])

@@ -67,7 +67,7 @@ struct lp_state_shm *lp_region_state(struct lp_region *region);
 uint64_t lp_region_epoch(const struct lp_region *region);       /* random, new for each region */
 uint32_t lp_region_workers(const struct lp_region *region);
 int64_t lp_region_start_ns(const struct lp_region *region);     /* CLOCK_REALTIME at creation */
-/* Resolve an offset; NULL when [off, off+len) is not inside the region. */
+/* Resolve an offset of the control part (all but the lanes' data); NULL when [off, off+len) is not inside it. */
 void *lp_region_at(struct lp_region *region, uint64_t off, uint64_t len);
 
 /* Doorbells (eventfd, non-blocking, close-on-exec).  The writer sleeps on its own; a worker adds its own to

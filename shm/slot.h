@@ -25,14 +25,15 @@ struct lp_slot_shm *lp_slot(struct lp_region *region, uint32_t index);
 uint32_t lp_slot_count(const struct lp_region *region);
 
 /* Announce that WAL files >= the returned number stay in use by this process.  Dekker's handshake with the
- * writer: store the pin, then read wal_first again; repeat until it held.  Process: a worker. */
+ * writer: store the pin, then read wal_first again; repeat until it held.  A lower pin that is held already stays.
+ * Process: a worker; its threads call pin and unpin one at a time. */
 uint32_t lp_slot_pin(struct lp_region *region, uint32_t slot);
 /* Raise (never lower) the own pin to `file`, or LP_WAL_PIN_NONE. */
 void lp_slot_unpin(struct lp_region *region, uint32_t slot, uint32_t file);
 /* Lowest pin of all slots: WAL files below it and below wal_first may be recycled.  Process: the writer,
  * after it stored wal_first. */
 uint32_t lp_slot_lowest_pin(struct lp_region *region);
-/* Master: a child died. Its pin and pid are cleared; its counters stay. */
+/* Master: a child died. Its pin, pid and gauges are cleared; its counters stay. */
 void lp_slot_clear(struct lp_region *region, uint32_t slot);
 
 #endif

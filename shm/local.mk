@@ -2,3 +2,14 @@ noinst_LIBRARIES += shm/libshm.a
 shm_libshm_a_SOURCES = shm/region.c shm/region.h shm/region-private.h shm/lane.c shm/lane.h \
 	shm/slot.c shm/slot.h shm/stat.c shm/stat.h shm/stat.def
 EXTRA_DIST += shm/README
+
+check_PROGRAMS += tests/unit/check_shm
+TESTS += tests/unit/check_shm
+tests_unit_check_shm_SOURCES = tests/unit/check_shm.c
+tests_unit_check_shm_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_shm_LDADD = shm/libshm.a src/common/libcommon.a $(CHECK_LIBS) -lpthread
+
+check_PROGRAMS += tests/crash/lane_kill
+TESTS += tests/crash/lane_kill
+tests_crash_lane_kill_SOURCES = tests/crash/lane_kill.c
+tests_crash_lane_kill_LDADD = shm/libshm.a src/common/libcommon.a

@@ -42,7 +42,7 @@ struct lp_region_shm {
 _Static_assert(offsetof(struct lp_region_shm, gate) == 128, "region layout is shared: bump LP_REGION_VERSION");
 _Static_assert(offsetof(struct lp_region_shm, state) == 192, "region layout is shared: bump LP_REGION_VERSION");
 _Static_assert(offsetof(struct lp_state_shm, wal_first) == 64, "region layout is shared: bump LP_REGION_VERSION");
-_Static_assert(sizeof(struct lp_state_shm) == 128, "region layout is shared: bump LP_REGION_VERSION");
+_Static_assert(sizeof(struct lp_state_shm) == 192, "region layout is shared: bump LP_REGION_VERSION");
 _Static_assert(sizeof(struct lp_slot_shm) == 64, "slot layout is shared: bump LP_REGION_VERSION");
 _Static_assert(ATOMIC_LLONG_LOCK_FREE == 2 && ATOMIC_INT_LOCK_FREE == 2, "a lock would live in one process only");
 

@@ -6,3 +6,17 @@ FUZZ_LIBS = -fsanitize=fuzzer
 else
 FUZZ_LIBS = tests/fuzz/libfuzzdriver.a
 endif
+
+# make check runs everything; TESTS= narrows it:  make check TESTS='$(UNIT_TESTS)'
+TEST_EXTENSIONS = .py .sh
+PY_LOG_COMPILER = python3
+SH_LOG_COMPILER = sh
+UNIT_TESTS = $(check_PROGRAMS)
+include tests/integ/local.mk
+TESTS += $(INTEG_TESTS) $(CRASH_TESTS)
+
+
+noinst_PROGRAMS += tests/bench/load
+tests_bench_load_SOURCES = tests/bench/load.c
+tests_bench_load_LDADD = src/common/libcommon.a $(SNAPPY_LIBS) -lpthread -lm
+EXTRA_DIST += tests/bench/bench.py tests/bench/README

@@ -26,6 +26,8 @@ void lp_catalog_tick(struct lp_catalog *catalog);
 /* ---- what a snapshot shows ---- */
 uint32_t lp_snapshot_segments(const struct lp_snapshot *snapshot);
 const struct lp_segment *lp_snapshot_segment(const struct lp_snapshot *snapshot, uint32_t i);   /* oldest data first is not promised */
+/* Segments and WAL records left out because a check failed, so far. */
+uint64_t lp_snapshot_skipped(const struct lp_snapshot *snapshot);
 
 /* Live part: streams interned over all live files; per stream its batches in arrival order. */
 struct lp_wal_batch {
@@ -36,6 +38,7 @@ struct lp_wal_batch {
 	int64_t min_ts, max_ts;
 	const void *rec;                /* the record, mapped; valid until the snapshot is released */
 	uint32_t stream_in_rec;
+	uint32_t offset;                /* of the record in its file: (file, offset, stream_in_rec) is the arrival order */
 };
 uint32_t lp_snapshot_wal_streams(const struct lp_snapshot *snapshot);
 int lp_snapshot_wal_stream(const struct lp_snapshot *snapshot, uint32_t stream, const uint8_t **ret_labels, uint32_t *ret_len,

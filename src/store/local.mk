@@ -12,3 +12,9 @@ src_store_libstore_a_SOURCES = \
 	src/store/catalog.c src/store/catalog.h
 src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread
+
+check_PROGRAMS += tests/unit/check_map
+TESTS += tests/unit/check_map
+tests_unit_check_map_SOURCES = tests/unit/check_map.c
+tests_unit_check_map_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_map_LDADD = src/store/libstore.a src/common/libcommon.a $(CHECK_LIBS) -lpthread

@@ -64,7 +64,7 @@ void *lp_arena_dup(struct lp_arena *arena, const void *src, size_t n)
 
 char *lp_arena_strndup(struct lp_arena *arena, const char *s, size_t n)
 {
-	char *p = lp_arena_alloc(arena, n + 1);
+	char *p = n < SIZE_MAX ? lp_arena_alloc(arena, n + 1) : NULL;
 
 	if (p) {
 		if (n)

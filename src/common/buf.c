@@ -5,29 +5,37 @@
 #include <stdlib.h>
 #include <string.h>
 
+static bool grow(struct lp_buf *buf, size_t cap)
+{
+	uint8_t *data = realloc(buf->data, cap);
+
+	if (!data) {
+		buf->failed = true;
+		return false;
+	}
+	buf->data = data;
+	buf->cap = cap;
+	return true;
+}
+
 void *lp_buf_reserve(struct lp_buf *buf, size_t n)
 {
-	if (n <= buf->cap - buf->len && buf->data)
-		return buf->data + buf->len;
+	/* After a failure nothing more is taken: a text with a hole in it must not look whole. */
+	if (buf->failed)
+		return NULL;
 	if (n > SIZE_MAX / 4 - buf->len || (buf->max && buf->len + n > buf->max)) {
 		buf->failed = true;
 		return NULL;
 	}
+	if (n <= buf->cap - buf->len && buf->data)
+		return buf->data + buf->len;
 	size_t cap = buf->cap ? buf->cap * 2 : 256;
 
 	if (cap < buf->len + n)
 		cap = buf->len + n;
 	if (buf->max && cap > buf->max + 1)
 		cap = buf->max + 1;             /* one more for lp_buf_cstr() */
-	uint8_t *data = realloc(buf->data, cap);
-
-	if (!data) {
-		buf->failed = true;
-		return NULL;
-	}
-	buf->data = data;
-	buf->cap = cap;
-	return data + buf->len;
+	return grow(buf, cap) ? buf->data + buf->len : NULL;
 }
 
 void lp_buf_append(struct lp_buf *buf, const void *p, size_t n)
@@ -88,28 +96,21 @@ void lp_buf_printf(struct lp_buf *buf, const char *fmt, ...)
 		buf->failed = true;
 		return;
 	}
-	char *to = lp_buf_reserve(buf, (size_t)n + 1);
-
-	if (!to)
+	if (!n || !lp_buf_reserve(buf, (size_t)n))
+		return;
+	/* vsnprintf writes a NUL as well, which does not count against the limit. */
+	if (buf->cap - buf->len <= (size_t)n && !grow(buf, buf->len + (size_t)n + 1))
 		return;
 	va_start(ap, fmt);
-	(void)vsnprintf(to, (size_t)n + 1, fmt, ap);
+	(void)vsnprintf((char *)buf->data + buf->len, (size_t)n + 1, fmt, ap);
 	va_end(ap);
 	buf->len += (size_t)n;
 }
 
 const char *lp_buf_cstr(struct lp_buf *buf)
 {
-	if (buf->len == buf->cap) {
-		uint8_t *data = realloc(buf->data, buf->cap + 1);
-
-		if (!data) {
-			buf->failed = true;
-			return "";
-		}
-		buf->data = data;
-		buf->cap++;
-	}
+	if (buf->len == buf->cap && !grow(buf, buf->cap + 1))
+		return "";
 	buf->data[buf->len] = 0;
 	return (const char *)buf->data;
 }

@@ -12,7 +12,7 @@ struct lp_buf {
 	size_t len;
 	size_t cap;
 	size_t max;             /* 0: no limit but memory */
-	bool failed;            /* an append did not fit or memory ran out; data keeps what was there */
+	bool failed;            /* an append did not fit or memory ran out; data keeps what was there, nothing is added */
 };
 
 #define LP_BUF_INIT { 0 }

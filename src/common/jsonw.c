@@ -3,6 +3,7 @@
 
 #include "common/utf8.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -97,7 +98,9 @@ void lp_jsonw_double(struct lp_buf *buf, double v)
 		lp_buf_i64(buf, (int64_t)v);
 		return;
 	}
-	int digits = 15;
+	/* Any number of up to 15 digits survives the way through a double, so start there; below the normal range a
+	 * double holds fewer digits, down to one. */
+	int digits = fabs(v) < DBL_MIN ? 1 : 15;
 
 	for (; digits <= 17; digits++) {
 		snprintf(sci, sizeof sci, "%.*e", digits - 1, v);

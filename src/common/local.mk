@@ -15,4 +15,4 @@ check_PROGRAMS += tests/unit/check_common
 TESTS += tests/unit/check_common
 tests_unit_check_common_SOURCES = tests/unit/check_common.c
 tests_unit_check_common_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_check_common_LDADD = src/common/libcommon.a $(CHECK_LIBS)
+tests_unit_check_common_LDADD = src/common/libcommon.a $(CHECK_LIBS) -lm

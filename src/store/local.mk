@@ -6,7 +6,7 @@ src_store_libstore_a_SOURCES = \
 	src/store/format/block.c src/store/format/block.h \
 	src/store/format/segindex.c src/store/format/segindex.h \
 	src/store/map.c src/store/map.h \
-	src/store/wal.c src/store/wal.h \
+	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
 	src/store/segment.c src/store/segment.h \
 	src/store/seal.c src/store/seal.h \
 	src/store/catalog.c src/store/catalog.h

@@ -1,0 +1,6 @@
+# The example is the option table itself: it cannot name an option that does not exist.
+exampledir = $(docdir)/examples
+nodist_example_DATA = etc/logpulse.yaml
+CLEANFILES += etc/logpulse.yaml
+etc/logpulse.yaml: src/conf/genman$(EXEEXT)
+	$(AM_V_GEN)$(MKDIR_P) etc && src/conf/genman$(EXEEXT) example >$@.tmp && mv -f $@.tmp $@

@@ -2,7 +2,7 @@
 check_LIBRARIES += tests/fuzz/libfuzzdriver.a
 tests_fuzz_libfuzzdriver_a_SOURCES = tests/fuzz/driver.c tests/fuzz/fuzz.h
 if FUZZERS
-FUZZ_LIBS = -fsanitize=fuzzer
+FUZZ_LIBS = $(FUZZ_ENGINE)
 else
 FUZZ_LIBS = tests/fuzz/libfuzzdriver.a
 endif

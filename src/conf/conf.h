@@ -41,7 +41,7 @@ enum lp_durability { LP_DURABILITY_SYNC, LP_DURABILITY_PROCESS };      /* order 
 
 /* What the command line asked for besides options. */
 struct lp_conf_args {
-	const char *config_path;        /* borrowed from argv; NULL: /etc/logpulse/logpulse.yaml if it exists, else none */
+	const char *config_path;        /* borrowed from argv or LOGPULSE_CONFIG; NULL: /etc/logpulse/logpulse.yaml if it exists, else none */
 	bool check, print, version, help;
 };
 

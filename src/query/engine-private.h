@@ -1,0 +1,184 @@
+/* Inside of the query engine: what engine.c (pool), plan.c, scan.c, merge.c, the result writers and the metadata
+ * queries share.  A query passes three stages, each on some pool thread: start (parse, snapshot, plan), its tasks (any
+ * number at a time), finish (merge and answer).  No stage waits for another, so one thread is enough. */
+#ifndef LP_QUERY_ENGINE_PRIVATE_H
+#define LP_QUERY_ENGINE_PRIVATE_H
+
+#include "common/arena.h"
+#include "query/logql/ast.h"
+#include "query/query.h"
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#define LP_TASK_BYTES (1u << 20)        /* log text of one task, about */
+#define LP_TASK_BATCHES 1024u
+#define LP_WORKER_DECODERS 4u
+#define LP_SEG_WAL UINT32_MAX           /* lp_task.seg: live batches */
+
+/* A piece of one stream: a run of a segment, or a live batch. */
+struct lp_item {
+	uint32_t stream;                        /* in its segment, or live */
+	uint32_t run;
+	const struct lp_wal_batch *batch;       /* NULL: a run */
+};
+
+struct lp_task {
+	int64_t min_ts, max_ts;
+	uint32_t seg, block;
+	uint32_t first, n;                      /* items */
+};
+
+struct lp_items {
+	struct lp_item *items;
+	uint32_t n, cap;
+	struct lp_task *tasks;
+	uint32_t n_tasks, tasks_cap;
+};
+
+/* An entry on its way: a candidate that borrows its bytes from a decoded block or the log, or a kept one that owns them. */
+struct lp_cand {
+	int64_t ts;
+	uint64_t pos;                           /* with file: order of arrival among equal timestamps */
+	uint32_t file;
+	uint32_t labels_len, line_len, meta_len;
+	const uint8_t *labels;                  /* snapshot memory */
+	const char *line;
+	const uint8_t *meta;
+	void *owned;                            /* malloc, line and metadata; NULL: borrowed */
+};
+
+struct lp_cands {
+	struct lp_cand *v;
+	size_t n, cap;
+};
+
+/* One decoded block that a thread still holds. */
+struct lp_block_slot {
+	struct lp_block_decoder *decoder;
+	const struct lp_segment *segment;       /* NULL: nothing decoded */
+	uint32_t block;
+	unsigned want;
+	uint64_t used;
+	struct lp_rows rows;
+};
+
+struct lp_worker {                              /* of one thread */
+	struct lp_block_slot slots[LP_WORKER_DECODERS];
+	uint64_t clock;
+	struct lp_cands cands;
+	struct lp_buf scratch;
+};
+
+enum lp_stage_of_query { LP_STAGE_START, LP_STAGE_TASKS, LP_STAGE_FINISH, LP_STAGE_DONE };
+
+struct lp_line_filter;
+
+struct lp_query_ops {
+	int (*plan)(struct lp_query *query, struct lp_worker *worker);  /* sets n_tasks */
+	bool (*wanted)(struct lp_query *query, uint32_t task);          /* false: neither this nor any later task can matter; may be NULL */
+	int (*run)(struct lp_query *query, struct lp_worker *worker, uint32_t task);
+	int (*finish)(struct lp_query *query);                          /* the answer, through query->out */
+	void (*free_state)(struct lp_query *query);
+};
+
+struct lp_query {
+	struct lp_engine *engine;
+	struct lp_query *next, *prev;           /* ring of runnable queries; engine lock */
+	_Atomic uint32_t refs;
+	_Atomic bool cancelled;
+	_Atomic int status;                     /* 0, or the HTTP status of the failure; set once under the lock below */
+	enum lp_stage_of_query stage;           /* engine lock */
+	uint32_t n_tasks, next_task, running;   /* engine lock from the task stage on */
+
+	struct lp_query_params params;
+	struct lp_query_sink sink;
+	struct lp_arena arena;                  /* copies of the parameters */
+	const struct lp_query_ops *ops;
+	struct lp_logql *logql;
+	const struct lp_log_expr *log;          /* NULL: no selector, everything */
+	struct lp_snapshot *snapshot;
+	struct lp_items plan;
+	struct lp_line_filter *filter;
+
+	pthread_mutex_t lock;                   /* what tasks merge into */
+	pthread_mutex_t error_lock;             /* taken last */
+	struct lp_buf error;
+	const char *error_code;
+	struct lp_cands kept;                   /* log queries: sorted, distinct */
+	_Atomic int64_t threshold;              /* no entry beyond it can be in the result */
+	void *state;                            /* of the ops */
+
+	_Atomic uint64_t memory;
+	struct {
+		_Atomic uint64_t lines_scanned, bytes_scanned, blocks_read, blocks_skipped, bad_blocks, wal_batches;
+	} count;
+	struct lp_query_stats stats;
+	int64_t submitted_ns, started_ns;
+
+	struct lp_buf out;
+	bool begun, sink_failed, sink_blocking;
+};
+
+/* ---- engine.c ---- */
+/* True when the query must not go on; sets 504 at the deadline. */
+bool lp_query_stopped(struct lp_query *query);
+/* First failure wins.  code: of the original API's errors.  Returns -EINVAL for convenience. */
+int lp_query_fail(struct lp_query *query, int status, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Translate -ENOMEM and others that came up from below into a failure. */
+int lp_query_fail_errno(struct lp_query *query, int r);
+/* Account for memory: -ENOMEM and the query failed with the limit's name when it is over max_memory. */
+int lp_query_charge(struct lp_query *query, size_t bytes);
+void lp_query_uncharge(struct lp_query *query, size_t bytes);
+/* realloc of a charged array to hold at least need elements; doubles. */
+int lp_query_grow(struct lp_query *query, void **array, size_t *cap, size_t need, size_t elem);
+/* Answer: begin, then fill query->out and flush now and then.  Negative: the client is gone. */
+int lp_out_begin(struct lp_query *query, int status, const char *content_type);
+int lp_out_flush(struct lp_query *query, bool all);
+/* The block's columns in memory of the worker, valid while fewer than LP_WORKER_DECODERS others are asked for. */
+int lp_worker_block(struct lp_query *query, struct lp_worker *worker, const struct lp_segment *segment, uint32_t block, unsigned want,
+		    const struct lp_rows **ret_rows);
+
+/* ---- plan.c ---- */
+/* Streams of a segment that match the query's selector, tenant and time range, ascending; malloc'ed. */
+int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const struct lp_segment *segment, struct lp_buf *scratch,
+		  uint32_t **ret_streams, uint32_t *ret_n);
+bool lp_plan_match_labels(const struct lp_query *query, const struct lp_log_expr *log, const uint8_t *labels, uint32_t len);
+/* All items of the query in [start, end), grouped into tasks; sorted for the direction. */
+int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker);
+/* The text into query->logql and query->log. */
+int lp_plan_parse(struct lp_query *query);
+
+/* ---- filter.c ---- */
+/* Leading line filters of a pipeline.  *ret_rest: the first stage that is none of them. */
+int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **ret_filter, const struct lp_stage **ret_rest);
+void lp_line_filter_close(struct lp_line_filter **filter);
+bool lp_line_filter_match(const struct lp_line_filter *filter, const char *line, uint32_t len);
+/* Whole columns can be searched (forward only); false: every line is asked, in any order. */
+bool lp_line_filter_has_needle(const struct lp_line_filter *filter);
+/* Next row in [row, end) that passes, or end; also end when the query was stopped. */
+uint32_t lp_line_filter_next(const struct lp_line_filter *filter, const struct lp_rows *rows, uint32_t row, uint32_t end, struct lp_query *query);
+
+/* ---- merge.c ---- */
+/* Sort by time in the query's direction, equal times by arrival (reversed backward), and drop repeats. */
+int lp_cands_settle(struct lp_cands *cands, bool forward);
+/* Keep the first `limit` and what has the same timestamp as the last of them (bounded). */
+size_t lp_cands_cut(const struct lp_cands *cands, size_t limit);
+/* Merge settled candidates into query->kept, copying what stays; moves the threshold.  Takes the lock. */
+int lp_kept_merge(struct lp_query *query, const struct lp_cands *cands);
+void lp_kept_free(struct lp_query *query);
+size_t lp_query_limit(const struct lp_query *query);
+
+/* ---- scan.c ---- */
+/* Rows of a live batch, with their lengths checked once more; -EBADMSG is counted. */
+int lp_scan_batch_rows(struct lp_query *query, const struct lp_wal_batch *batch, struct lp_rows *ret_rows);
+
+/* ---- the kinds of queries ---- */
+extern const struct lp_query_ops lp_log_ops;            /* scan.c, result.c */
+extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, values, series */
+extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
+void lp_result_error_json(struct lp_query *query);      /* result.c */
+int lp_log_result(struct lp_query *query);              /* result.c */
+void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len);
+
+#endif

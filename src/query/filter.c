@@ -1,0 +1,204 @@
+/* Line filters: the leading |= != |~ !~ stages of a pipeline, run before anything is parsed.
+ *
+ * One needle that every passing line must contain is searched for over the whole text column at once; only around its hits
+ * line bounds are looked up and the other filters asked.  Without such a needle every line is asked.
+ * Immutable after lp_line_filter_open(), used by many threads.  Pure; process: worker. */
+#include "query/engine-private.h"
+
+#include "query/regex.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_STAGES 64u
+#define STOP_EVERY 512u         /* lines or hits between looks at cancel and deadline */
+
+struct lp_line_filter {
+	const struct lp_stage *stages[MAX_STAGES];
+	uint32_t n;
+	const char *needle;             /* every passing line contains it; NULL: none known */
+	size_t needle_len;
+	uint32_t needle_stage;          /* this stage is answered by the needle alone; n: none is */
+};
+
+static bool is_line_filter(const struct lp_stage *stage)
+{
+	if (stage->kind != LP_STAGE_LINE_FILTER || stage->line_op > LP_LINE_NOT_RE)
+		return false;
+	for (uint32_t i = 0; i < stage->n_line_matches; i++)
+		if (stage->line_matches[i].is_ip)
+			return false;
+	return true;
+}
+
+/* The longest literal that this stage requires.  *ret_exact: finding it answers the stage. */
+static size_t required(const struct lp_stage *stage, const char **ret_s, bool *ret_exact)
+{
+	if (stage->n_line_matches != 1)
+		return 0;
+	const struct lp_line_match *match = &stage->line_matches[0];
+
+	*ret_exact = true;
+	if (stage->line_op == LP_LINE_CONTAINS) {
+		*ret_s = match->text.s;
+		return match->text.len;
+	}
+	if (stage->line_op != LP_LINE_RE)
+		return 0;
+	const char *s;
+	const char *const *literals;
+	size_t len;
+	bool fold;
+
+	if (lp_regex_is_literal(match->re, &s, &len, &fold) && !fold) {
+		*ret_s = s;
+		return len;
+	}
+	*ret_exact = false;
+	if (lp_regex_literals(match->re, &literals, &fold) != 1 || fold)
+		return 0;
+	*ret_s = literals[0];
+	return strlen(literals[0]);
+}
+
+int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **ret_filter, const struct lp_stage **ret_rest)
+{
+	struct lp_line_filter *filter = calloc(1, sizeof *filter);
+
+	if (!filter)
+		return -ENOMEM;
+	for (; stages && filter->n < MAX_STAGES && is_line_filter(stages); stages = stages->next)
+		filter->stages[filter->n++] = stages;
+	filter->needle_stage = filter->n;
+	for (uint32_t i = 0; i < filter->n; i++) {
+		const char *s = NULL;
+		bool exact = false;
+		size_t len = required(filter->stages[i], &s, &exact);
+
+		if (len > filter->needle_len) {
+			filter->needle = s;
+			filter->needle_len = len;
+			filter->needle_stage = exact ? i : filter->n;
+		}
+	}
+	*ret_rest = stages;
+	if (!filter->n) {
+		free(filter);
+		filter = NULL;
+	}
+	*ret_filter = filter;
+	return 0;
+}
+
+void lp_line_filter_close(struct lp_line_filter **filter)
+{
+	free(*filter);
+	*filter = NULL;
+}
+
+static bool contains(const char *line, uint32_t len, const struct lp_str *text)
+{
+	return !text->len || memmem(line, len, text->s, text->len) != NULL;
+}
+
+static bool stage_match(const struct lp_stage *stage, const char *line, uint32_t len)
+{
+	bool regex = stage->line_op == LP_LINE_RE || stage->line_op == LP_LINE_NOT_RE;
+	bool negated = stage->line_op == LP_LINE_NOT_CONTAINS || stage->line_op == LP_LINE_NOT_RE;
+
+	for (uint32_t i = 0; i < stage->n_line_matches; i++) {
+		const struct lp_line_match *match = &stage->line_matches[i];
+
+		if (regex ? lp_regex_match(match->re, line, len) : contains(line, len, &match->text))
+			return !negated;
+	}
+	return negated;
+}
+
+static bool match_but(const struct lp_line_filter *filter, const char *line, uint32_t len, uint32_t but)
+{
+	for (uint32_t i = 0; i < filter->n; i++)
+		if (i != but && !stage_match(filter->stages[i], line, len))
+			return false;
+	return true;
+}
+
+bool lp_line_filter_match(const struct lp_line_filter *filter, const char *line, uint32_t len)
+{
+	return match_but(filter, line, len, filter->n);
+}
+
+bool lp_line_filter_has_needle(const struct lp_line_filter *filter)
+{
+	return filter->needle != NULL;
+}
+
+/* First row in [row, end) whose line ends after text offset `off`: doubling, then bisection. */
+static uint32_t row_at(const struct lp_rows *rows, uint32_t row, uint32_t end, uint32_t off)
+{
+	uint32_t step = 1, lo = row;
+
+	while (lo + step < end && rows->ends[lo + step - 1] <= off) {
+		lo += step;
+		step *= 2;
+	}
+	uint32_t hi = lo + step < end ? lo + step : end;
+
+	while (lo < hi) {
+		uint32_t mid = lo + (hi - lo) / 2;
+
+		if (rows->ends[mid] <= off)
+			lo = mid + 1;
+		else
+			hi = mid;
+	}
+	return lo;
+}
+
+static uint32_t next_by_needle(const struct lp_line_filter *filter, const struct lp_rows *rows, uint32_t row, uint32_t end,
+			       struct lp_query *query)
+{
+	uint32_t off = row ? rows->ends[row - 1] : rows->base, limit = end ? rows->ends[end - 1] : 0;
+
+	for (uint32_t i = 1; row < end; i++) {
+		const char *hit = memmem(rows->text + off, limit - off, filter->needle, filter->needle_len);
+
+		if (!hit || (i % STOP_EVERY == 0 && lp_query_stopped(query)))
+			return end;
+		uint32_t at = (uint32_t)(hit - rows->text), len;
+
+		row = row_at(rows, row, end, at);
+		if (row >= end)
+			return end;
+		const char *line = lp_rows_line(rows, row, &len);
+
+		/* A needle with a newline may begin in one entry and end in the next. */
+		if (at + filter->needle_len > rows->ends[row] - 1) {
+			off = at + 1;
+			continue;
+		}
+		if (match_but(filter, line, len, filter->needle_stage))
+			return row;
+		off = rows->ends[row++];
+	}
+	return end;
+}
+
+uint32_t lp_line_filter_next(const struct lp_line_filter *filter, const struct lp_rows *rows, uint32_t row, uint32_t end, struct lp_query *query)
+{
+	if (row >= end)
+		return end;
+	if (filter->needle)
+		return next_by_needle(filter, rows, row, end, query);
+	for (uint32_t i = 1; row < end; row++, i++) {
+		uint32_t len;
+		const char *line = lp_rows_line(rows, row, &len);
+
+		if (i % STOP_EVERY == 0 && lp_query_stopped(query))
+			return end;
+		if (match_but(filter, line, len, filter->n))
+			return row;
+	}
+	return end;
+}

@@ -1,0 +1,90 @@
+/* Pure parts of routing: paths, methods, content negotiation.  Process: worker; no state. */
+#include "http/match.h"
+
+#include <stdio.h>
+#include <string.h>
+#include <strings.h>
+
+static const struct method {
+	const char *name;
+	unsigned bit;
+} methods_known[] = {
+	{ "GET", LP_METHOD_GET }, { "HEAD", LP_METHOD_HEAD }, { "POST", LP_METHOD_POST }, { "PUT", LP_METHOD_PUT },
+	{ "PATCH", LP_METHOD_PATCH }, { "DELETE", LP_METHOD_DELETE }, { "OPTIONS", LP_METHOD_OPTIONS },
+};
+#define N_METHODS (sizeof methods_known / sizeof methods_known[0])
+
+bool lp_path_match(const char *pattern, const char *path, size_t n, const char **ret_name, size_t *ret_name_len)
+{
+	const char *brace = strchr(pattern, '{'), *slash;
+	size_t head = brace ? (size_t)(brace - pattern) : strlen(pattern), tail, seg;
+
+	*ret_name = NULL;
+	*ret_name_len = 0;
+	if (n < head || memcmp(pattern, path, head) != 0)
+		return false;
+	if (!brace)
+		return n == head;
+	slash = strchr(brace, '}') + 1;
+	tail = strlen(slash);
+	if (n <= head + tail)
+		return false;
+	seg = n - head - tail;
+	if (memcmp(path + head + seg, slash, tail) != 0 || memchr(path + head, '/', seg))
+		return false;
+	*ret_name = path + head;
+	*ret_name_len = seg;
+	return true;
+}
+
+unsigned lp_method_parse(const char *s, size_t n)
+{
+	for (size_t i = 0; i < N_METHODS; i++)
+		if (strlen(methods_known[i].name) == n && memcmp(methods_known[i].name, s, n) == 0)
+			return methods_known[i].bit;
+	return 0;
+}
+
+size_t lp_methods_print(char to[64], unsigned methods)
+{
+	size_t len = 0;
+
+	methods |= LP_METHOD_OPTIONS;
+	if (methods & LP_METHOD_GET)
+		methods |= LP_METHOD_HEAD;
+	for (size_t i = 0; i < N_METHODS; i++)
+		if (methods & methods_known[i].bit)
+			len += (size_t)snprintf(to + len, 64 - len, "%s%s", len ? ", " : "", methods_known[i].name);
+	return len;
+}
+
+/* "q=0", "q=0.0", "q=0.000": the only way to refuse (RFC 9110, 12.4.2). */
+static bool refused(const char *s, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && (s[i] == ' ' || s[i] == ';'))
+		i++;
+	if (n - i < 3 || strncasecmp(s + i, "q=0", 3) != 0)
+		return false;
+	for (i += 3; i < n; i++)
+		if (s[i] >= '1' && s[i] <= '9')
+			return false;
+	return true;
+}
+
+bool lp_accepts_gzip(const char *s, size_t n)
+{
+	const char *end = s + n;
+
+	while (s < end) {
+		const char *comma = memchr(s, ',', (size_t)(end - s)), *stop = comma ? comma : end;
+
+		while (s < stop && (*s == ' ' || *s == '\t'))
+			s++;
+		if (stop - s >= 4 && strncasecmp(s, "gzip", 4) == 0 && (stop - s == 4 || s[4] == ';' || s[4] == ' '))
+			return !refused(s + 4, (size_t)(stop - s - 4));
+		s = stop + 1;
+	}
+	return false;
+}

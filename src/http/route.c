@@ -1,0 +1,254 @@
+/* Routing.  Guarantees: every request gets an answer; nothing but the routes marked so is served without the key;
+ * URLs are bounded before anything looks at them.  Process: worker, event loop. */
+#include "http/worker.h"
+
+#include "common/bytes.h"
+#include "common/log.h"
+#include "http/match.h"
+#include "http/params.h"
+
+#include <openssl/crypto.h>
+#include <openssl/sha.h>
+
+#include <errno.h>
+#include <string.h>
+#include <strings.h>
+
+#define MAX_PATH 2048
+#define NO_AUTH 1u
+
+struct lp_route {
+	unsigned methods;
+	const char *path;
+	void (*handler)(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+	unsigned flags;
+};
+
+#define GET LP_METHOD_GET
+#define POST LP_METHOD_POST
+static const struct lp_route routes[] = {       /* longest first; a {name} never takes a slash */
+	{ GET | POST, "/loki/api/v1/label/{name}/values", lp_api_values, 0 },
+	{ GET, "/loki/api/v1/status/buildinfo", lp_status_buildinfo, 0 },
+	{ GET | POST, "/loki/api/v1/query_range", lp_api_query_range, 0 },
+	{ GET | POST, "/loki/api/v1/index/stats", lp_api_index_stats, 0 },
+	{ GET | POST, "/loki/api/v1/labels", lp_api_labels, 0 },
+	{ GET | POST, "/loki/api/v1/series", lp_api_series, 0 },
+	{ GET, "/labels/{name}/values", lp_api_original_values, 0 },
+	{ GET | POST, "/loki/api/v1/label", lp_api_labels, 0 },
+	{ GET | POST, "/loki/api/v1/query", lp_api_query, 0 },
+	{ GET, "/prometheus-metrics", lp_status_metrics, 0 },
+	{ POST, "/loki/api/v1/push", lp_push_loki, 0 },
+	{ POST, "/ingest", lp_push_ingest, 0 },
+	{ GET, "/labels", lp_api_original_labels, 0 },
+	{ GET, "/health", lp_status_health, NO_AUTH },
+	{ GET, "/config", lp_status_config, 0 },
+	{ GET, "/ready", lp_status_ready, NO_AUTH },
+	{ GET, "/query", lp_api_original_query, 0 },
+	{ POST, "/flush", lp_status_flush, 0 },
+	{ GET, "/", lp_status_root, 0 },
+};
+
+/* ---- access ------------------------------------------------------------------------------------- */
+
+void lp_auth_load(struct lp_worker *worker)
+{
+	const struct lp_conf *conf = lp_worker_conf(worker);
+
+	worker->auth = conf->auth.enabled;
+	SHA256((const unsigned char *)conf->auth.api_key, strlen(conf->auth.api_key), worker->key_hash);
+}
+
+/* Hashing both sides makes lengths and contents equally slow to compare. */
+static bool key_fits(const struct lp_worker *worker, const char *s, size_t n)
+{
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+
+	SHA256((const unsigned char *)s, n, hash);
+	return CRYPTO_memcmp(hash, worker->key_hash, sizeof hash) == 0;
+}
+
+static bool authorized(const struct lp_worker *worker, const h2o_req_t *req)
+{
+	h2o_iovec_t v = lp_request_header(req, "x-api-key");
+
+	if (!lp_worker_conf(worker)->auth.api_key[0])
+		return false;           /* switched on without a key: nobody */
+	if (v.base && key_fits(worker, v.base, v.len))
+		return true;
+	v = lp_request_header(req, "authorization");
+	if (!v.base)
+		return false;
+	if (v.len > 7 && strncasecmp(v.base, "Bearer ", 7) == 0 && key_fits(worker, v.base + 7, v.len - 7))
+		return true;
+	return key_fits(worker, v.base, v.len);
+}
+
+static void add_cors(const struct lp_worker *worker, h2o_req_t *req)
+{
+	const struct lp_conf *conf = lp_worker_conf(worker);
+
+	if (!conf->server_cors.enabled)
+		return;
+	/* A reload may free the configuration while this response is still being made. */
+	lp_header(req, "access-control-allow-origin", h2o_strdup(&req->pool, conf->server_cors.allow_origin, SIZE_MAX).base);
+	lp_header(req, "access-control-allow-methods", "GET, POST, PUT, PATCH, DELETE, OPTIONS");
+	lp_header(req, "access-control-allow-headers", "Content-Type, X-API-Key, Authorization");
+}
+
+/* ---- finding the handler ------------------------------------------------------------------------ */
+
+static size_t path_length(const h2o_req_t *req)
+{
+	return req->query_at == SIZE_MAX ? req->path.len : req->query_at;
+}
+
+static bool is_metrics_path(const struct lp_worker *worker, const h2o_req_t *req, size_t len)
+{
+	const char *path = lp_worker_conf(worker)->metrics.prometheus_path;
+
+	return strlen(path) == len && memcmp(path, req->path.base, len) == 0;
+}
+
+static const struct lp_route *find_route(const struct lp_worker *worker, const h2o_req_t *req, size_t len, const char **ret_name,
+					 size_t *ret_name_len)
+{
+	static const struct lp_route metrics = { LP_METHOD_GET, "", lp_status_metrics, 0 };
+
+	if (is_metrics_path(worker, req, len)) {
+		*ret_name = NULL;
+		*ret_name_len = 0;
+		return &metrics;
+	}
+	for (size_t i = 0; i < LP_ARRAY_LEN(routes); i++)
+		if (lp_path_match(routes[i].path, req->path.base, len, ret_name, ret_name_len))
+			return &routes[i];
+	return NULL;
+}
+
+static void reply_methods(h2o_req_t *req, int status, unsigned methods)
+{
+	char allow[64];
+	size_t n = lp_methods_print(allow, methods);
+
+	lp_header(req, "allow", h2o_strdup(&req->pool, allow, n).base);
+	if (status == 200)
+		lp_reply_empty(req, 200);
+	else
+		lp_reply_text(req, status, "method not allowed");
+}
+
+static void dispatch(struct lp_worker *worker, h2o_req_t *req)
+{
+	unsigned method = lp_method_parse(req->method.base, req->method.len);
+	const struct lp_route *route;
+	const char *name;
+	size_t len = path_length(req), name_len;
+
+	if (len > MAX_PATH || req->path.len > 3 * (size_t)lp_worker_conf(worker)->limits.max_query_text + 16384) {
+		lp_reply_text(req, 414, "the path or the query string is too long; send long queries as a POST form");
+		return;
+	}
+	route = find_route(worker, req, len, &name, &name_len);
+	if (method == LP_METHOD_OPTIONS) {      /* a preflight cannot carry the key */
+		reply_methods(req, 200, route ? route->methods : 0);
+		return;
+	}
+	if (worker->auth && !(route && route->flags & NO_AUTH) && !authorized(worker, req)) {
+		lp_stat_add(worker->stat, LP_STAT_AUTH_FAILURES, 1);
+		lp_reply_text(req, 401, "Unauthorized");
+		return;
+	}
+	if (!route) {
+		lp_reply_text(req, 404, "404 page not found");
+		return;
+	}
+	if (!(route->methods & (method == LP_METHOD_HEAD ? LP_METHOD_GET : method))) {
+		reply_methods(req, 405, route->methods);
+		return;
+	}
+	route->handler(worker, req, name, name_len);
+}
+
+/* ---- what handlers ask of a request ------------------------------------------------------------- */
+
+static bool is_form(const h2o_req_t *req)
+{
+	static const char type[] = "application/x-www-form-urlencoded";
+	h2o_iovec_t v = lp_request_header(req, "content-type");
+
+	return v.base && v.len >= sizeof type - 1 && strncasecmp(v.base, type, sizeof type - 1) == 0;
+}
+
+int lp_request_form(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form)
+{
+	struct lp_buf error = { .max = 4096 };
+	int r = 0;
+
+	if (req->entity.base && is_form(req))
+		r = lp_form_parse(form, req->entity.base, req->entity.len, &error);
+	if (r == 0 && req->query_at != SIZE_MAX)
+		r = lp_form_parse(form, req->path.base + req->query_at + 1, req->path.len - req->query_at - 1, &error);
+	if (r < 0) {
+		lp_reply_text(req, r == -ENOMEM ? 500 : 400, r == -ENOMEM ? "out of memory" : lp_buf_cstr(&error));
+		lp_form_free(form);
+	}
+	lp_buf_free(&error);
+	return r;
+}
+
+h2o_iovec_t lp_request_name(h2o_req_t *req, const char *raw, size_t n)
+{
+	char *to = h2o_mem_alloc_pool(&req->pool, n + 1);
+	ssize_t len = lp_path_unescape(to, raw, n);
+
+	if (len < 0) {
+		memcpy(to, raw, n);
+		len = (ssize_t)n;
+	}
+	return h2o_iovec_init(to, (size_t)len);
+}
+
+/* ---- the one h2o handler ------------------------------------------------------------------------ */
+
+struct lp_handler {
+	h2o_handler_t super;
+	struct lp_worker *worker;
+};
+
+struct lp_access {
+	h2o_logger_t super;
+	struct lp_worker *worker;
+};
+
+static int on_req(h2o_handler_t *self, h2o_req_t *req)
+{
+	struct lp_worker *worker = ((struct lp_handler *)self)->worker;
+
+	if (worker->draining)
+		req->http1_is_persistent = 0;
+	add_cors(worker, req);
+	dispatch(worker, req);
+	return 0;
+}
+
+static void on_access(h2o_logger_t *self, h2o_req_t *req)
+{
+	static const enum lp_stat by_class[] = {
+		LP_STAT_HTTP_REQUESTS_2XX, LP_STAT_HTTP_REQUESTS_3XX, LP_STAT_HTTP_REQUESTS_4XX, LP_STAT_HTTP_REQUESTS_5XX,
+	};
+	int class = req->res.status / 100 - 2;
+
+	if (class >= 0 && class < 4)
+		lp_stat_add(((struct lp_access *)self)->worker->stat, by_class[class], 1);
+}
+
+void lp_route_register(struct lp_worker *worker, h2o_pathconf_t *path)
+{
+	struct lp_handler *handler = (struct lp_handler *)h2o_create_handler(path, sizeof *handler);
+	struct lp_access *access = (struct lp_access *)h2o_create_logger(path, sizeof *access);
+
+	handler->super.on_req = on_req;
+	handler->worker = worker;
+	access->super.log_access = on_access;
+	access->worker = worker;
+}

@@ -1,0 +1,110 @@
+/* Time limits of connections.  h2o 2.2 has one deadline for idle time, head and body together and none for writing, so
+ * h2o's is off and this looks at every connection twice a second: each phase has its own limit, and a transfer that
+ * makes progress, however slow, is left alone.  A connection is never freed here: shutting the socket down makes h2o see
+ * an end of file or a failed write, and h2o closes it.
+ * Process: worker, event loop. */
+#include "http/worker.h"
+
+#include "common/clock.h"
+
+#include <linux/tcp.h>
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+struct sweep {
+	struct lp_worker *worker;
+	int64_t now_ms;
+};
+
+static uint64_t acknowledged(h2o_socket_t *sock)
+{
+	struct tcp_info info = { 0 };
+	socklen_t len = sizeof info;
+
+	/* bytes_written counts what h2o has queued; the kernel knows what has arrived. */
+	if (getsockopt(h2o_socket_get_fd(sock), IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
+		return 0;
+	return info.tcpi_bytes_acked;
+}
+
+static enum lp_conn_phase phase_of(const h2o_req_t *req, h2o_socket_t *sock)
+{
+	if (req->version == 0)
+		return req->timestamps.request_begin_at.tv_sec == 0 ? LP_CONN_IDLE : LP_CONN_HEAD;
+	if (h2o_socket_is_writing(sock))
+		return LP_CONN_WRITE;
+	if (req->processed_at.at.tv_sec == 0)
+		return LP_CONN_BODY;
+	return LP_CONN_WAIT;
+}
+
+static int64_t limit_of(const struct lp_conf *conf, enum lp_conn_phase phase)
+{
+	switch (phase) {
+	case LP_CONN_IDLE:
+		return conf->server.idle_timeout;
+	case LP_CONN_HEAD:
+	case LP_CONN_BODY:
+		return conf->server.read_timeout;
+	case LP_CONN_WRITE:
+		return conf->server.write_timeout;
+	case LP_CONN_WAIT:
+		break;
+	}
+	return INT64_MAX;               /* the handler has its own deadline */
+}
+
+static int look(h2o_req_t *req, void *arg)
+{
+	struct sweep *sweep = arg;
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	struct lp_conn *conn = sock->on_close.data;
+	enum lp_conn_phase phase = phase_of(req, sock);
+	uint64_t progress = 0;
+
+	/* A head trickling in byte by byte is no progress, only another request's head is. */
+	if (phase == LP_CONN_HEAD)
+		progress = (uint64_t)req->timestamps.request_begin_at.tv_sec * 1000000 +
+			   (uint64_t)req->timestamps.request_begin_at.tv_usec;
+	else if (phase == LP_CONN_WRITE)
+		progress = acknowledged(sock);
+	else
+		progress = sock->bytes_read;
+	if (phase != conn->phase || progress != conn->progress) {
+		conn->phase = phase;
+		conn->progress = progress;
+		conn->since_ms = sweep->now_ms;
+	}
+	if (!conn->cut && sweep->now_ms - conn->since_ms >= limit_of(lp_worker_conf(sweep->worker), phase)) {
+		conn->cut = true;
+		if (phase != LP_CONN_IDLE)
+			lp_stat_add(sweep->worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);
+		shutdown(h2o_socket_get_fd(sock), phase == LP_CONN_WRITE ? SHUT_RDWR : SHUT_RD);
+	}
+	return 0;
+}
+
+void lp_sweep(struct lp_worker *worker, int64_t now_ms)
+{
+	struct sweep sweep = { worker, now_ms };
+
+	worker->conf.http1.callbacks.foreach_request(&worker->ctx, look, &sweep);
+}
+
+static int drain_one(h2o_req_t *req, void *arg)
+{
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+
+	/* Keep-alive was decided when the head was read, maybe before the shutdown began. */
+	if (req->version != 0)
+		req->http1_is_persistent = 0;
+	else if (sock->input->size == 0)
+		shutdown(h2o_socket_get_fd(sock), SHUT_RD);
+	return 0;
+}
+
+void lp_sweep_drain(struct lp_worker *worker)
+{
+	worker->conf.http1.callbacks.foreach_request(&worker->ctx, drain_one, worker);
+}

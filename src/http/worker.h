@@ -1,0 +1,165 @@
+/* The worker process from inside: one struct that its files share.  Only src/http includes this (it includes h2o.h).
+ * Everything in it belongs to the event loop's thread unless said otherwise. */
+#ifndef LP_HTTP_WORKER_H
+#define LP_HTTP_WORKER_H
+
+#include "ingest/decode.h"
+#include "master/proc.h"
+#include "query/query.h"
+#include "shm/lane.h"
+#include "store/catalog.h"
+
+#include <h2o.h>
+
+struct lp_worker;
+
+/* One connection, from accept to close; hangs on the socket's on_close. */
+struct lp_conn {
+	struct lp_worker *worker;
+	enum lp_conn_phase { LP_CONN_IDLE, LP_CONN_HEAD, LP_CONN_BODY, LP_CONN_WAIT, LP_CONN_WRITE } phase;
+	int64_t since_ms;               /* of the phase, or of its last progress; monotonic */
+	uint64_t progress;              /* what is compared: bytes received, bytes acknowledged */
+	bool cut;                       /* shut down already, waiting for h2o to close it */
+};
+
+struct lp_pushes {
+	struct lp_lane *lane;
+	struct lp_batch *batch;
+	struct lp_buf plain, block;     /* content encoding undone; snappy block undone */
+	struct lp_push_result result;
+	h2o_linklist_t committing;      /* of struct lp_push, by position: published, not committed */
+	h2o_linklist_t waiting;         /* FIFO: no room in the lane; the first one may be decoded in `batch` */
+	uint64_t waiting_bytes;
+	bool armed;                     /* the writer will ring when tail moves */
+};
+
+struct lp_queries {
+	struct lp_catalog *catalog;     /* both NULL until recovery is over */
+	struct lp_engine *engine;
+	h2o_multithread_receiver_t receiver;
+	h2o_linklist_t jobs;            /* of struct lp_job, those with a request */
+	int open_error;                 /* logged already */
+};
+
+struct lp_worker {
+	struct lp_proc *proc;
+	struct lp_state_shm *state;
+	struct lp_slot_shm *slot;
+	struct lp_stat_row *stat;
+
+	h2o_globalconf_t conf;
+	h2o_context_t ctx;
+	h2o_loop_t *loop;
+	h2o_accept_ctx_t accept;
+	h2o_socket_t *listener, *signals, *bell, *timer;
+	int timer_fd;
+	bool timer_fast;                /* 100 ms instead of 500 */
+	int64_t swept_ms;
+	size_t conns;
+	bool accept_paused;
+	uint64_t h2o_413;               /* bodies that h2o refused by itself, as counted so far */
+
+	bool draining, stop;
+	int64_t drain_until_ms;
+	bool auth;
+	uint8_t key_hash[32];           /* SHA-256 of the key */
+
+	struct lp_pushes push;
+	struct lp_queries query;
+	h2o_linklist_t flushes;         /* of struct lp_flush: POST /flush that wait */
+	struct {
+		int64_t at_ns;
+		uint64_t lines;
+	} rate[2];                      /* two samples of acknowledged lines, 5 s apart */
+	double lines_per_second;
+	unsigned quiet_ticks;           /* sweeps without a push, for giving memory back */
+	bool trimmed;
+};
+
+static inline const struct lp_conf *lp_worker_conf(const struct lp_worker *worker)
+{
+	return worker->proc->conf;
+}
+
+/* worker.c: somebody waits for something that only a clock or another process moves: tick every 100 ms. */
+void lp_worker_hurry(struct lp_worker *worker);
+
+/* server.c */
+int lp_server_open(struct lp_worker *worker);
+void lp_server_close(struct lp_worker *worker);
+int lp_server_tls(struct lp_worker *worker);            /* (re)load the certificate; the old one stays on failure */
+void lp_server_accept(struct lp_worker *worker);        /* take up accepting again after a pause */
+void lp_server_stop_accepting(struct lp_worker *worker);
+
+/* sweep.c */
+void lp_sweep(struct lp_worker *worker, int64_t now_ms);
+void lp_sweep_drain(struct lp_worker *worker);          /* close what is idle, end keep-alive of the rest */
+
+/* route.c */
+void lp_route_register(struct lp_worker *worker, h2o_pathconf_t *path);
+void lp_auth_load(struct lp_worker *worker);
+/* Parameters of a request: form body (POST), then the URL's query string.  On failure it has answered and returns < 0. */
+struct lp_form;
+int lp_request_form(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form);
+/* The segment that stood for {name}, percent-decoded into the request's pool. */
+h2o_iovec_t lp_request_name(h2o_req_t *req, const char *raw, size_t n);
+
+/* reply.c: all of them end the request.  Bodies are copied. */
+#define LP_TEXT "text/plain; charset=utf-8"
+#define LP_JSON "application/json; charset=UTF-8"
+void lp_reply(h2o_req_t *req, int status, const char *content_type, const void *body, size_t len);
+void lp_reply_text(h2o_req_t *req, int status, const char *text);
+void lp_reply_retry(h2o_req_t *req, int status, unsigned seconds, const char *text);
+void lp_reply_buf(h2o_req_t *req, int status, const char *content_type, struct lp_buf *body);  /* frees body */
+void lp_reply_empty(h2o_req_t *req, int status);
+const char *lp_status_reason(int status);
+bool lp_is_head(const h2o_req_t *req);
+void lp_header(h2o_req_t *req, const char *name, const char *value);
+h2o_iovec_t lp_request_header(const h2o_req_t *req, const char *lower_name);    /* {NULL, 0} when absent */
+
+/* push.c */
+int lp_push_open(struct lp_worker *worker);
+void lp_push_close(struct lp_worker *worker);
+void lp_push_progress(struct lp_worker *worker);        /* tail may have moved */
+void lp_push_tick(struct lp_worker *worker, int64_t now_ns);
+bool lp_push_pending(const struct lp_worker *worker);
+void lp_push_ingest(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+
+/* querystream.c */
+struct lp_job_options {
+	bool original;                  /* errors as JSON objects with a code */
+	const char *route;              /* static, for the log */
+};
+int lp_queries_open(struct lp_worker *worker);          /* once, with the loop */
+void lp_queries_close(struct lp_worker *worker);
+void lp_queries_tick(struct lp_worker *worker);
+bool lp_queries_pending(const struct lp_worker *worker);
+/* Submit and stream the answer; everything is copied.  Answers errors by itself. */
+void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, struct lp_job_options options);
+
+/* queryapi.c */
+void lp_api_original_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_original_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_original_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_query_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_series(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+
+/* status.c */
+void lp_status_tick(struct lp_worker *worker, int64_t now_ns);
+bool lp_status_pending(const struct lp_worker *worker);
+const char *lp_status_not_ready(const struct lp_worker *worker);        /* NULL when pushes and queries are served */
+void lp_status_root(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_health(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_ready(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_buildinfo(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_config(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_flush(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+/* metrics.c */
+void lp_status_metrics(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+
+#endif

@@ -8,7 +8,8 @@
  *  52 u32 crc newline list | 56 u32 crc meta | 60 u32 zero
  *  64 ts column | text column | newline list | meta column        (lengths above)
  *
- * text: every line followed by a newline.  newline list: positions of newlines that do not end a line, varint deltas.
+ * text: every line followed by a newline.  newline list: positions of newlines that do not end a line, varint deltas
+ * (the first from 0, then at least 1).
  * meta: varint bytes of each entry's metadata, all entries; then the metadata bytes, all entries; zstd when smaller (raw bytes != bytes).
  * Valid if and only if the header's and the column's crc hold and every count comes out exactly. */
 #ifndef LP_STORE_FORMAT_BLOCK_H
@@ -31,11 +32,19 @@ void lp_block_decoder_close(struct lp_block_decoder **decoder);
 /* Append the encoded block of these rows to out.  -ENOMEM, -EINVAL. */
 int lp_block_encode(struct lp_block_encoder *encoder, const struct lp_rows *rows, struct lp_buf *out);
 
+struct lp_block_peek {
+	uint32_t entries, raw_bytes;    /* raw: text with newlines */
+	uint64_t bytes;                 /* the whole block, encoded */
+	uint32_t ts_bytes, text_bytes, inner_bytes, meta_bytes;
+};
+/* Check the header alone and say what it promises; lp_block_decode() then delivers exactly that or fails.  -EBADMSG. */
+int lp_block_peek(const void *p, size_t avail, struct lp_block_peek *ret_peek);
+
 #define LP_BLOCK_WANT_TS 1u
 #define LP_BLOCK_WANT_TEXT 2u
 #define LP_BLOCK_WANT_META 4u
 /* Decode the wanted columns of the block at p.  The rows point into the decoder's memory, valid until its next decode;
- * columns not wanted are NULL.  (ends come with the text.)  -EBADMSG naming nothing: skip and count. */
+ * columns not wanted are NULL.  (ends come with the text, and 64 readable zero bytes behind it; sorted comes with ts.)  -EBADMSG naming nothing: skip and count. */
 int lp_block_decode(struct lp_block_decoder *decoder, const void *p, size_t avail, unsigned want, struct lp_rows *ret_rows);
 
 #endif

@@ -9,30 +9,14 @@
 
 #include "common/buf.h"
 #include "store/format/block.h"
+#include "store/format/segindex.h"      /* struct lp_segment_name, struct lp_run */
 
 struct lp_segment;
-
-struct lp_segment_name {
-	int64_t day;            /* UTC day number */
-	uint32_t first, last;   /* WAL files covered */
-	uint32_t level;
-};
 
 struct lp_segment_info {
 	struct lp_segment_name name;
 	uint32_t streams, blocks, runs;
 	uint64_t entries, raw_bytes, disk_bytes;        /* raw: line bytes without newlines */
-	int64_t min_ts, max_ts;
-};
-
-/* A run: consecutive rows of one stream in one block, ts ascending. */
-struct lp_run {
-	uint32_t stream;        /* index in this segment, labels order */
-	uint32_t block;
-	uint32_t first_row;     /* in the block */
-	uint32_t rows;
-	uint32_t raw_bytes;     /* line bytes without newlines */
-	uint32_t text_off;      /* where its text starts in the block's text */
 	int64_t min_ts, max_ts;
 };
 
@@ -47,10 +31,11 @@ int lp_segment_stream(const struct lp_segment *segment, uint32_t stream, const u
 /* Runs of one stream: indexes [*ret_first, *ret_first + *ret_n) for lp_segment_run(). */
 int lp_segment_stream_runs(const struct lp_segment *segment, uint32_t stream, uint32_t *ret_first, uint32_t *ret_n);
 int lp_segment_run(const struct lp_segment *segment, uint32_t run, struct lp_run *ret_run);
-/* Encoded bytes of a block in the mapped .chunks file, for lp_block_decode(). */
+/* Encoded bytes of a block in the mapped .chunks file, for lp_block_decode().  The block's header was held against the index: when it
+ * decodes, the rows and offsets of its runs lie inside. */
 int lp_segment_block(const struct lp_segment *segment, uint32_t block, const uint8_t **ret_p, size_t *ret_len);
 
-/* Index walk: label names and, for each name, distinct values with their postings (ascending stream indexes). */
+/* Index walk (the tenants are values of the reserved name "", which the count leaves out and lp_segment_find_label() finds): label names and, for each name, distinct values with their postings (ascending stream indexes). */
 uint32_t lp_segment_label_names(const struct lp_segment *segment);
 int lp_segment_label_name(const struct lp_segment *segment, uint32_t name, const char **ret_s, uint32_t *ret_len, uint32_t *ret_values);
 /* Index of a name, or -ENOENT. */
@@ -62,7 +47,8 @@ int lp_segment_label_value(const struct lp_segment *segment, uint32_t name, uint
 int lp_segment_find_value(const struct lp_segment *segment, uint32_t name, const char *s, size_t len, uint32_t *ret_value);
 int lp_segment_postings(const struct lp_segment *segment, uint32_t name, uint32_t value, const uint32_t **ret_streams, uint32_t *ret_n);
 
-/* Every check there is, every block decoded: for logpulsectl verify.  Appends one line per fault to report. */
+/* Every check there is, every block decoded: for logpulsectl verify.  Appends one line per fault to report.  0, -EBADMSG faults were found,
+ * other -errno: it could not be read. */
 int lp_segment_verify(const char *segments_dir, const struct lp_segment_name *name, struct lp_buf *report);
 
 int lp_segment_name_parse(const char *day, const char *file, struct lp_segment_name *ret_name);   /* "...index" only */

@@ -4,11 +4,11 @@ src_store_libstore_a_SOURCES = \
 	src/store/format/walrec.c src/store/format/walrec.h \
 	src/store/format/walfile.c src/store/format/walfile.h \
 	src/store/format/block.c src/store/format/block.h \
-	src/store/format/segindex.c src/store/format/segindex.h \
+	src/store/format/segindex.c src/store/format/segindex.h src/store/format/segindex_build.c src/store/format/segindex_check.c \
 	src/store/map.c src/store/map.h \
 	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
-	src/store/segment.c src/store/segment.h \
-	src/store/seal.c src/store/seal.h \
+	src/store/segment.c src/store/segment.h src/store/segment-private.h src/store/segment_verify.c \
+	src/store/seal.c src/store/seal.h src/store/seal-private.h src/store/seal_collect.c src/store/retain.c \
 	src/store/catalog.c src/store/catalog.h
 src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread
@@ -18,3 +18,12 @@ TESTS += tests/unit/check_map
 tests_unit_check_map_SOURCES = tests/unit/check_map.c
 tests_unit_check_map_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_map_LDADD = src/store/libstore.a src/common/libcommon.a $(CHECK_LIBS) -lpthread
+
+check_PROGRAMS += tests/unit/check_block tests/unit/check_segment
+TESTS += tests/unit/check_block tests/unit/check_segment
+tests_unit_check_block_SOURCES = tests/unit/check_block.c
+tests_unit_check_block_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_block_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+tests_unit_check_segment_SOURCES = tests/unit/check_segment.c tests/unit/walimage.c tests/unit/walimage.h
+tests_unit_check_segment_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_check_segment_LDADD = $(STORE_LIBS) $(CHECK_LIBS)

@@ -1,0 +1,622 @@
+/* Sealing: one WAL file becomes one segment per UTC day; see seal.h.
+ *
+ * Process: writer, sealing thread.  Memory: the text stays in the mapped WAL file; private are 32 bytes per (record, stream), 16 bytes
+ * per row of the one stream that is being sorted, one block, and the index.
+ * Dying here: a temporary file, or a .chunks without .index, is left and removed at the next start; a visible segment is complete, and
+ * covers a file that is still in the WAL, so readers leave it alone until the sealing was done again. */
+#include "store/seal.h"
+
+#include "common/clock.h"
+#include "common/fault.h"
+#include "common/rfc3339.h"
+#include "store/seal-private.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+#define WRITE_BYTES (1u << 20)
+#define MAX_BLOCK_ROWS (1u << 18)       /* bounds a block of empty lines */
+#define META_FACTOR 4u                  /* metadata per block, in block_bytes */
+#define PAIRWISE 8u                     /* equal timestamps up to this many are compared each with each */
+#define ROW_CACHE 64u
+
+struct row_ref {
+	int64_t ts;
+	uint32_t batch, row;
+};
+
+struct sealer {
+	const struct lp_seal_config *config;
+	const struct lp_seal_input *in;
+	struct lp_seal_result *result;
+	struct lp_block_encoder *encoder;
+	struct {
+		uint32_t batch;
+		bool used;
+		struct lp_rows rows;
+	} cache[ROW_CACHE];
+	struct row_ref *refs, *tmp;
+	size_t cap_refs, cap_tmp;
+	uint32_t *slots;
+	size_t cap_slots;
+
+	/* the segment of one day */
+	struct lp_segment_name name;
+	int fd;
+	uint64_t written;
+	struct lp_buf out;              /* encoded, not written yet */
+	XXH3_state_t id;
+	struct lp_buf blocks, runs, streams, labels;
+	uint64_t entries, raw_bytes;
+	int64_t min_ts, max_ts;
+
+	/* the block being filled */
+	struct lp_buf ts, ends, meta_ends, text, meta;
+	uint32_t rows;
+	bool run_open;
+	struct lp_segindex_block block;
+};
+
+/* ---- files ---- */
+
+static int path_of(const struct sealer *s, const char *suffix, char path[PATH_MAX])
+{
+	char file[80];
+	int r = lp_segment_name_format(&s->name, suffix, file, sizeof file);
+
+	if (r < 0)
+		return r;
+	return (size_t)snprintf(path, PATH_MAX, "%s/%s", s->config->segments_dir, file) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+static int write_all(int fd, const uint8_t *p, size_t n, uint64_t off)
+{
+	while (n) {
+		ssize_t w = pwrite(fd, p, n, (off_t)off);
+
+		if (w < 0 && errno == EINTR)
+			continue;
+		if (w <= 0)
+			return w == 0 || errno == EDQUOT ? -ENOSPC : -errno;
+		p += w;
+		n -= (size_t)w;
+		off += (uint64_t)w;
+	}
+	return 0;
+}
+
+static int flush_out(struct sealer *s)
+{
+	int r = write_all(s->fd, s->out.data, s->out.len, s->written);
+
+	if (r < 0)
+		return r;
+	s->written += s->out.len;
+	lp_buf_reset(&s->out);
+	return 0;
+}
+
+static int sync_file(const struct sealer *s, int fd)
+{
+	if (!s->config->sync || fdatasync(fd) == 0)
+		return 0;
+	return errno == EDQUOT ? -ENOSPC : -errno;
+}
+
+static int sync_dir(const struct sealer *s, const char *path)
+{
+	if (!s->config->sync)
+		return 0;
+	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+
+	if (fd < 0)
+		return -errno;
+	int r = fsync(fd) < 0 ? -errno : 0;
+
+	close(fd);
+	return r;
+}
+
+static int day_dir(const struct sealer *s, char path[PATH_MAX])
+{
+	char day[LP_DAY_MAX];
+
+	lp_day_format(day, s->name.day);
+	return (size_t)snprintf(path, PATH_MAX, "%s/%s", s->config->segments_dir, day) >= PATH_MAX ? -ENAMETOOLONG : 0;
+}
+
+/* ---- blocks ---- */
+
+static int flush_block(struct sealer *s)
+{
+	if (!s->rows)
+		return 0;
+	struct lp_rows rows = {
+		.n = s->rows,
+		.ts = (const int64_t *)(const void *)s->ts.data,
+		.ends = (const uint32_t *)(const void *)s->ends.data,
+		.text = (const char *)s->text.data,
+		.meta_ends = s->meta.len ? (const uint32_t *)(const void *)s->meta_ends.data : NULL,
+		.meta = s->meta.data,
+	};
+	size_t before = s->out.len;
+	int r = s->ts.failed || s->ends.failed || s->meta_ends.failed || s->text.failed || s->meta.failed ? -ENOMEM :
+		lp_block_encode(s->encoder, &rows, &s->out);
+
+	if (r < 0)
+		return r;
+	s->block.off = s->written + before;
+	s->block.bytes = (uint32_t)(s->out.len - before);
+	s->block.entries = s->rows;
+	s->block.raw_bytes = (uint32_t)s->text.len;
+	XXH3_64bits_update(&s->id, s->out.data + before, LP_BLOCK_HEAD);
+	lp_buf_append(&s->blocks, &s->block, sizeof s->block);
+	lp_buf_reset(&s->ts);
+	lp_buf_reset(&s->ends);
+	lp_buf_reset(&s->meta_ends);
+	lp_buf_reset(&s->text);
+	lp_buf_reset(&s->meta);
+	s->rows = 0;
+	s->run_open = false;
+	return s->out.len >= WRITE_BYTES ? flush_out(s) : 0;
+}
+
+static uint32_t count_of(const struct lp_buf *buf, size_t item)
+{
+	return (uint32_t)(buf->len / item);
+}
+
+/* Start a run of the stream (the last one in s->streams) at the block's next row. */
+static int open_run(struct sealer *s, int64_t ts)
+{
+	uint32_t stream = count_of(&s->streams, sizeof(struct lp_segindex_stream)) - 1;
+	struct lp_run run = { .stream = stream, .block = count_of(&s->blocks, sizeof s->block), .first_row = s->rows,
+			      .text_off = (uint32_t)s->text.len, .min_ts = ts };
+
+	if (!s->rows)
+		s->block = (struct lp_segindex_block){ .first_stream = stream, .first_run = count_of(&s->runs, sizeof run), .min_ts = ts, .max_ts = ts };
+	s->block.last_stream = stream;
+	lp_buf_append(&s->runs, &run, sizeof run);
+	s->run_open = true;
+	return s->runs.failed ? -ENOMEM : 0;
+}
+
+static int add_row(struct sealer *s, const struct lp_rows *rows, uint32_t i)
+{
+	uint32_t len, meta_len;
+	const char *line = lp_rows_line(rows, i, &len);
+	const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
+	int64_t ts = rows->ts[i];
+	int r = 0;
+
+	if (s->rows && (s->text.len + len + 1 > s->config->block_bytes || s->rows == MAX_BLOCK_ROWS ||
+			s->meta.len + meta_len > (size_t)s->config->block_bytes * META_FACTOR))
+		r = flush_block(s);
+	if (r == 0 && !s->run_open)
+		r = open_run(s, ts);
+	if (r < 0)
+		return r;
+	lp_buf_append(&s->text, line, (size_t)len + 1);         /* its newline too */
+	lp_buf_append(&s->meta, meta, meta_len);
+	lp_buf_append(&s->ts, &ts, sizeof ts);
+	lp_buf_append(&s->ends, &(uint32_t){ (uint32_t)s->text.len }, 4);
+	lp_buf_append(&s->meta_ends, &(uint32_t){ (uint32_t)s->meta.len }, 4);
+	s->rows++;
+	struct lp_run *run = (struct lp_run *)(void *)(s->runs.data + s->runs.len) - 1;
+
+	run->rows++;
+	run->raw_bytes += len;
+	run->max_ts = ts;
+	s->block.min_ts = ts < s->block.min_ts ? ts : s->block.min_ts;
+	s->block.max_ts = ts > s->block.max_ts ? ts : s->block.max_ts;
+	s->entries++;
+	s->raw_bytes += len;
+	return 0;
+}
+
+/* ---- rows of one stream ---- */
+
+static int rows_of(struct sealer *s, uint32_t batch, const struct lp_rows **ret_rows)
+{
+	unsigned at = batch % ROW_CACHE;
+
+	if (!s->cache[at].used || s->cache[at].batch != batch) {
+		s->cache[at].used = false;
+		int r = lp_seal_batch_rows(s->in, batch, &s->cache[at].rows);
+
+		if (r < 0)
+			return r;
+		s->cache[at].batch = batch;
+		s->cache[at].used = true;
+	}
+	*ret_rows = &s->cache[at].rows;
+	return 0;
+}
+
+static int need(void *array, size_t *cap, size_t n, size_t item)
+{
+	void **p = array;
+
+	if (n <= *cap)
+		return 0;
+	void *q = malloc((n + n / 4) * item);
+
+	if (!q)
+		return -ENOMEM;
+	free(*p);
+	*p = q;
+	*cap = n + n / 4;
+	return 0;
+}
+
+/* Stable merge sort that leaves halves in order alone: arrival is nearly sorted.  tmp holds half the rows. */
+static void sort_refs(struct row_ref *refs, size_t n, struct row_ref *tmp)
+{
+	if (n <= 12) {
+		for (size_t i = 1; i < n; i++) {
+			struct row_ref x = refs[i];
+			size_t k = i;
+
+			for (; k && refs[k - 1].ts > x.ts; k--)
+				refs[k] = refs[k - 1];
+			refs[k] = x;
+		}
+		return;
+	}
+	size_t half = n / 2;
+
+	sort_refs(refs, half, tmp);
+	sort_refs(refs + half, n - half, tmp);
+	if (refs[half - 1].ts <= refs[half].ts)
+		return;
+	memcpy(tmp, refs, half * sizeof *tmp);
+	for (size_t a = 0, b = half, to = 0; a < half; to++)
+		refs[to] = b < n && refs[b].ts < tmp[a].ts ? refs[b++] : tmp[a++];
+}
+
+/* Rows of the stream inside the day, sorted: s->refs[0..*ret_n). */
+static int gather(struct sealer *s, const struct lp_seal_stream *stream, size_t *ret_n)
+{
+	int64_t day = s->name.day;
+	size_t total = 0, n = 0;
+	bool sorted = true;
+
+	for (uint32_t b = stream->first_batch; b != UINT32_MAX; b = s->in->batches[b].next)
+		if (lp_clock_day(s->in->batches[b].min_ts) <= day && lp_clock_day(s->in->batches[b].max_ts) >= day)
+			total += s->in->batches[b].entries;
+	int r = need(&s->refs, &s->cap_refs, total, sizeof *s->refs);
+
+	for (uint32_t b = stream->first_batch; r == 0 && total && b != UINT32_MAX; b = s->in->batches[b].next) {
+		const struct lp_seal_batch *batch = &s->in->batches[b];
+		const struct lp_rows *rows;
+		int64_t first = lp_clock_day(batch->min_ts), last = lp_clock_day(batch->max_ts);
+
+		if (first > day || last < day || (r = rows_of(s, b, &rows)) < 0)
+			continue;
+		bool all = first == last && batch->min_ts >= s->config->oldest_ns;
+
+		for (uint32_t i = 0; i < rows->n; i++) {
+			if (!all && (rows->ts[i] < s->config->oldest_ns || lp_clock_day(rows->ts[i]) != day))
+				continue;
+			sorted &= !n || s->refs[n - 1].ts <= rows->ts[i];
+			s->refs[n++] = (struct row_ref){ rows->ts[i], b, i };
+		}
+	}
+	if (r == 0 && !sorted) {
+		r = need(&s->tmp, &s->cap_tmp, n / 2 + 1, sizeof *s->tmp);
+		if (r == 0)
+			sort_refs(s->refs, n, s->tmp);
+	}
+	*ret_n = n;
+	return r;
+}
+
+static bool same_row(const struct lp_rows *a, uint32_t i, const struct lp_rows *b, uint32_t k)
+{
+	uint32_t la, lb;
+	const void *pa = lp_rows_line(a, i, &la), *pb = lp_rows_line(b, k, &lb);
+
+	if (la != lb || memcmp(pa, pb, la))
+		return false;
+	pa = lp_rows_meta(a, i, &la);
+	pb = lp_rows_meta(b, k, &lb);
+	return la == lb && (!la || !memcmp(pa, pb, la));
+}
+
+static uint64_t hash_row(const struct lp_rows *rows, uint32_t i)
+{
+	uint32_t len, meta_len;
+	const char *line = lp_rows_line(rows, i, &len);
+	const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
+
+	return XXH3_64bits_withSeed(line, len, meta_len ? XXH3_64bits(meta, meta_len) : 0);
+}
+
+/* 1 if refs[i] repeats one of refs[0..kept) (all of the same timestamp).  Copies, because the cache may drop a row's batch. */
+static int repeats(struct sealer *s, const struct row_ref *refs, size_t kept, const struct row_ref *x, size_t slots)
+{
+	const struct lp_rows *p;
+	int r = rows_of(s, x->batch, &p);
+
+	if (r < 0)
+		return r;
+	struct lp_rows rows = *p;
+
+	if (!slots) {
+		for (size_t k = 0; k < kept; k++) {
+			r = rows_of(s, refs[k].batch, &p);
+			if (r < 0 || same_row(p, refs[k].row, &rows, x->row))
+				return r < 0 ? r : 1;
+		}
+		return 0;
+	}
+	size_t at = hash_row(&rows, x->row) & (slots - 1);
+
+	for (; s->slots[at]; at = (at + 1) & (slots - 1)) {
+		const struct row_ref *have = &refs[s->slots[at] - 1];
+
+		r = rows_of(s, have->batch, &p);
+		if (r < 0 || same_row(p, have->row, &rows, x->row))
+			return r < 0 ? r : 1;
+	}
+	s->slots[at] = (uint32_t)kept + 1;
+	return 0;
+}
+
+/* Drop repeats among refs of one timestamp, first ones stay; *ret_n is what is left. */
+static int unique_refs(struct sealer *s, struct row_ref *refs, size_t n, size_t *ret_n)
+{
+	size_t kept = 0, slots = 0;
+
+	if (n > PAIRWISE) {
+		for (slots = 32; slots < n * 2; slots *= 2)
+			;
+		int r = need(&s->slots, &s->cap_slots, slots, sizeof *s->slots);
+
+		if (r < 0)
+			return r;
+		memset(s->slots, 0, slots * sizeof *s->slots);
+	}
+	for (size_t i = 0; i < n; i++) {
+		int r = repeats(s, refs, kept, &refs[i], slots);
+
+		if (r < 0)
+			return r;
+		if (r)
+			s->result->duplicates++;
+		else
+			refs[kept++] = refs[i];
+	}
+	*ret_n = kept;
+	return 0;
+}
+
+static int emit(struct sealer *s, const struct row_ref *refs, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		const struct lp_rows *rows;
+		int r = rows_of(s, refs[i].batch, &rows);
+
+		if (r == 0)
+			r = add_row(s, rows, refs[i].row);
+		if (r < 0)
+			return r;
+	}
+	return 0;
+}
+
+static int seal_stream(struct sealer *s, const struct lp_seal_stream *stream)
+{
+	size_t n = 0;
+	int r = gather(s, stream, &n);
+
+	if (r < 0 || !n)
+		return r;
+	struct lp_segindex_stream entry = { .labels_len = stream->labels_len, .first_run = count_of(&s->runs, sizeof(struct lp_run)),
+					    .min_ts = s->refs[0].ts, .max_ts = s->refs[n - 1].ts };
+
+	lp_buf_append(&s->streams, &entry, sizeof entry);
+	lp_buf_append(&s->labels, &stream->labels, sizeof stream->labels);
+	if (s->streams.failed || s->labels.failed)
+		return -ENOMEM;
+	s->run_open = false;
+	for (size_t i = 0, end; r == 0 && i < n; i = end) {
+		size_t kept = 1;
+
+		for (end = i + 1; end < n && s->refs[end].ts == s->refs[i].ts; end++)
+			;
+		if (end - i > 1)
+			r = unique_refs(s, s->refs + i, end - i, &kept);
+		if (r == 0)
+			r = emit(s, s->refs + i, kept);
+	}
+	if (r < 0)
+		return r;
+	struct lp_segindex_stream *last = (struct lp_segindex_stream *)(void *)(s->streams.data + s->streams.len) - 1;
+
+	last->runs = count_of(&s->runs, sizeof(struct lp_run)) - last->first_run;
+	s->min_ts = entry.min_ts < s->min_ts ? entry.min_ts : s->min_ts;
+	s->max_ts = entry.max_ts > s->max_ts ? entry.max_ts : s->max_ts;
+	return 0;
+}
+
+/* ---- one day ---- */
+
+static int write_chunks(struct sealer *s, const char *path)
+{
+	struct lp_chunks_head head = { 0 };
+	int r = 0;
+
+	s->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+	if (s->fd < 0)
+		return errno == EDQUOT ? -ENOSPC : -errno;
+	lp_buf_append(&s->out, &head, sizeof head);
+	for (uint32_t i = 0; r == 0 && i < s->in->n_streams; i++)
+		r = seal_stream(s, &s->in->streams[s->in->order[i]]);
+	if (r == 0)
+		r = flush_block(s);
+	if (r == 0)
+		r = s->blocks.failed ? -ENOMEM : flush_out(s);
+	if (r == 0) {
+		lp_chunks_head_make(&head, XXH3_64bits_digest(&s->id), s->written);
+		r = write_all(s->fd, (const uint8_t *)&head, sizeof head, 0);
+	}
+	if (r == 0)
+		r = sync_file(s, s->fd);
+	if (close(s->fd) < 0 && r == 0)
+		r = -errno;
+	return r;
+}
+
+static int write_index(struct sealer *s, const char *path)
+{
+	struct lp_segindex_input input = {
+		.name = s->name, .chunks_bytes = s->written, .chunks_id = XXH3_64bits_digest(&s->id), .entries = s->entries,
+		.raw_bytes = s->raw_bytes, .min_ts = s->min_ts, .max_ts = s->max_ts,
+		.streams = (struct lp_segindex_stream *)(void *)s->streams.data,
+		.labels = (const uint8_t *const *)(const void *)s->labels.data,
+		.n_streams = count_of(&s->streams, sizeof(struct lp_segindex_stream)),
+		.blocks = (const struct lp_segindex_block *)(const void *)s->blocks.data, .n_blocks = count_of(&s->blocks, sizeof s->block),
+		.runs = (const struct lp_run *)(const void *)s->runs.data, .n_runs = count_of(&s->runs, sizeof(struct lp_run)),
+	};
+
+	lp_buf_reset(&s->out);
+	int r = lp_segindex_build(&input, &s->out);
+
+	if (r < 0)
+		return r;
+	int fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
+
+	if (fd < 0)
+		return errno == EDQUOT ? -ENOSPC : -errno;
+	r = write_all(fd, s->out.data, s->out.len, 0);
+	if (r == 0)
+		r = sync_file(s, fd);
+	if (close(fd) < 0 && r == 0)
+		r = -errno;
+	return r;
+}
+
+static int make_day_dir(struct sealer *s, const char *dir)
+{
+	if (mkdir(dir, 0750) == 0)
+		return sync_dir(s, s->config->segments_dir);
+	return errno == EEXIST ? 0 : errno == EDQUOT ? -ENOSPC : -errno;
+}
+
+/* Chunks first: an .index says that all is there. */
+static int publish(struct sealer *s, const char *dir, char paths[4][PATH_MAX])
+{
+	if (rename(paths[0], paths[2]) < 0)
+		return -errno;
+	LP_FAULT("seal-chunks-renamed");
+	if (rename(paths[1], paths[3]) < 0)
+		return -errno;
+	LP_FAULT("seal-index-renamed");
+	return sync_dir(s, dir);
+}
+
+static void reset_day(struct sealer *s, int64_t day)
+{
+	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
+
+	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+		lp_buf_reset(bufs[i]);
+	s->name.day = day;
+	s->written = s->entries = s->raw_bytes = 0;
+	s->min_ts = INT64_MAX;
+	s->max_ts = INT64_MIN;
+	s->rows = 0;
+	s->run_open = false;
+	XXH3_64bits_reset(&s->id);
+}
+
+static int seal_day(struct sealer *s, int64_t day)
+{
+	static const char *const suffixes[4] = { ".chunks.tmp", ".index.tmp", ".chunks", ".index" };
+	char dir[PATH_MAX], paths[4][PATH_MAX];
+	uint64_t faults = lp_map_faults();
+
+	reset_day(s, day);
+	int r = day_dir(s, dir);
+
+	for (int i = 0; r == 0 && i < 4; i++)
+		r = path_of(s, suffixes[i], paths[i]);
+	if (r == 0)
+		r = make_day_dir(s, dir);
+	if (r < 0)
+		return r;
+	r = write_chunks(s, paths[0]);
+	LP_FAULT("seal-chunks-written");
+	if (r == 0)
+		r = write_index(s, paths[1]);
+	LP_FAULT("seal-index-written");
+	if (r == 0 && lp_map_faults() != faults)
+		r = -EIO;               /* the disk did not give a page of the WAL: what was copied may be zeros */
+	if (r == 0)
+		r = publish(s, dir, paths);
+	if (r < 0) {
+		(void)unlink(paths[0]);
+		(void)unlink(paths[1]);
+		(void)rmdir(dir);       /* only when it is empty */
+		return r;
+	}
+	s->result->segments++;
+	s->result->entries += s->entries;
+	s->result->raw_bytes += s->raw_bytes;
+	s->result->disk_bytes += s->written + s->out.len;
+	return 0;
+}
+
+static void sealer_free(struct sealer *s)
+{
+	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
+
+	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
+		lp_buf_free(bufs[i]);
+	lp_block_encoder_close(&s->encoder);
+	free(s->refs);
+	free(s->tmp);
+	free(s->slots);
+	free(s);
+}
+
+int lp_seal_wal(const struct lp_seal_config *config, const char *wal_path, uint32_t number, struct lp_seal_result *ret_result)
+{
+	struct lp_seal_input input = { 0 };
+	struct lp_seal_result result = { 0 };
+	uint64_t faults = lp_map_faults();
+
+	LP_FAULT("seal-start");
+	struct sealer *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return -ENOMEM;
+	s->config = config;
+	s->in = &input;
+	s->result = &result;
+	s->name = (struct lp_segment_name){ .first = number, .last = number };
+	int r = lp_seal_collect(wal_path, config->oldest_ns, &input);
+
+	if (r == 0 && lp_map_faults() != faults)
+		r = -EIO;               /* a zeroed page would end the log early */
+	if (r == 0)
+		r = lp_block_encoder_open(config->compress, &s->encoder);
+	for (uint32_t i = 0; r == 0 && i < input.n_days; i++)
+		r = seal_day(s, input.days[i]);
+	if (r == 0) {
+		result.expired = input.expired;
+		*ret_result = result;
+	}
+	sealer_free(s);
+	lp_seal_input_free(&input);
+	LP_FAULT("seal-done");
+	return r;
+}

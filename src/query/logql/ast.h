@@ -51,6 +51,8 @@ struct lp_label_filter {
 	struct lp_matcher match;                /* STRING; name for all; value text as written for the others */
 	enum lp_cmp_op cmp;                     /* NUMBER, DURATION, BYTES; EQ/NEQ for IP */
 	double number;                          /* NUMBER; DURATION in seconds; BYTES */
+	int64_t duration_ns;                    /* DURATION, exactly */
+	uint32_t depth;                         /* of this tree, at most LP_LOGQL_MAX_FILTERS */
 	void *compiled;                         /* IP */
 };
 
@@ -166,15 +168,22 @@ struct lp_expr {
 	struct lp_str dst, replacement, src, regex_text;
 	struct lp_regex *regex;                 /* anchored */
 	bool parenthesised;                     /* printing */
+	uint32_t depth;                         /* of this tree, at most LP_LOGQL_MAX_DEPTH */
 };
+
+struct lp_logql_owned;          /* what the arena does not hold: compiled expressions and templates */
 
 struct lp_logql {
 	struct lp_arena arena;
 	struct lp_expr *root;
+	struct lp_logql_owned *owned;
 };
 
 #define LP_LOGQL_MAX_TEXT (128u << 10)
-#define LP_LOGQL_MAX_DEPTH 64u
+#define LP_LOGQL_MAX_DEPTH 64u          /* of expressions and parentheses */
+#define LP_LOGQL_MAX_FILTERS 512u       /* conditions in one label filter */
+#define LP_LOGQL_MAX_MATCHERS 512u      /* in one selector, and names in one list */
+#define LP_LOGQL_MAX_STAGES 512u        /* in one pipeline */
 
 /* Parse and check any expression (log or metric).  The text needs no NUL.  On a bad query: -EINVAL and Loki's text in error
  * ("parse error at line 1, col 9: ..."); -E2BIG text too long or too deep (text too).  -ENOMEM. */

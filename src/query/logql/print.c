@@ -1,0 +1,456 @@
+/* LogQL trees as text: one line as Loki's String() prints them, or several lines as its format_query does.
+ *
+ * Guarantees: the text parses again to the same tree (literals folded), linear except that the multi-line form measures each
+ * node once per level (depth is bounded).  Pure; any process. */
+#include "query/logql/parse-private.h"
+
+#include "query/logql/units.h"
+
+#include <string.h>
+
+#define MAX_LINE 100u           /* longer expressions are split */
+
+static void put_str(struct lp_buf *out, const struct lp_str *s)
+{
+	lp_buf_append(out, s->s, s->len);
+}
+
+static void put_quoted(struct lp_buf *out, const struct lp_str *s)
+{
+	lp_units_print_quoted(out, s->s, s->len);
+}
+
+static void put_names(struct lp_buf *out, const struct lp_str *names, uint32_t n, const char *separator)
+{
+	lp_buf_byte(out, '(');
+	for (uint32_t i = 0; i < n; i++) {
+		if (i)
+			lp_buf_str(out, separator);
+		put_str(out, &names[i]);
+	}
+	lp_buf_byte(out, ')');
+}
+
+static void put_matcher(struct lp_buf *out, const struct lp_matcher *m)
+{
+	static const char *const ops[] = { [LP_MATCH_EQ] = "=", [LP_MATCH_NEQ] = "!=", [LP_MATCH_RE] = "=~", [LP_MATCH_NRE] = "!~" };
+
+	put_str(out, &m->name);
+	lp_buf_str(out, ops[m->op]);
+	put_quoted(out, &m->value);
+}
+
+static void put_selector(struct lp_buf *out, const struct lp_log_expr *log)
+{
+	lp_buf_byte(out, '{');
+	for (uint32_t i = 0; i < log->n_matchers; i++) {
+		if (i)
+			lp_buf_str(out, ", ");
+		put_matcher(out, &log->matchers[i]);
+	}
+	lp_buf_byte(out, '}');
+}
+
+/* ---- stages --------------------------------------------------------------------------------------- */
+
+static void put_line_filter(struct lp_buf *out, const struct lp_stage *s)
+{
+	static const char *const ops[] = { [LP_LINE_CONTAINS] = "|= ", [LP_LINE_NOT_CONTAINS] = "!= ", [LP_LINE_RE] = "|~ ", [LP_LINE_NOT_RE] = "!~ ",
+					   [LP_LINE_PATTERN] = "|> ", [LP_LINE_NOT_PATTERN] = "!> " };
+
+	lp_buf_str(out, ops[s->line_op]);
+	for (uint32_t i = 0; i < s->n_line_matches; i++) {
+		const struct lp_line_match *m = &s->line_matches[i];
+
+		if (i)
+			lp_buf_str(out, " or ");
+		if (m->is_ip)
+			lp_buf_str(out, "ip(");
+		put_quoted(out, &m->text);
+		if (m->is_ip)
+			lp_buf_byte(out, ')');
+	}
+}
+
+static void put_filter(struct lp_buf *out, const struct lp_label_filter *f)
+{
+	static const char *const ops[] = { [LP_CMP_EQ] = "==", [LP_CMP_NEQ] = "!=", [LP_CMP_GT] = ">", [LP_CMP_GTE] = ">=", [LP_CMP_LT] = "<", [LP_CMP_LTE] = "<=" };
+
+	switch (f->kind) {
+	case LP_FILTER_AND: case LP_FILTER_OR:
+		lp_buf_str(out, "( ");
+		put_filter(out, f->left);
+		lp_buf_str(out, f->kind == LP_FILTER_AND ? " , " : " or ");
+		put_filter(out, f->right);
+		lp_buf_str(out, " )");
+		return;
+	case LP_FILTER_STRING:
+		put_matcher(out, &f->match);
+		return;
+	case LP_FILTER_IP:
+		put_str(out, &f->match.name);
+		lp_buf_str(out, f->cmp == LP_CMP_EQ ? "=ip(" : "!=ip(");
+		put_quoted(out, &f->match.value);
+		lp_buf_byte(out, ')');
+		return;
+	default:
+		break;
+	}
+	put_str(out, &f->match.name);
+	lp_buf_str(out, ops[f->cmp]);
+	if (f->kind == LP_FILTER_NUMBER)
+		lp_units_print_fixed(out, f->number);
+	else if (f->kind == LP_FILTER_DURATION)
+		lp_units_print_go_duration(out, f->duration_ns);
+	else
+		lp_units_print_bytes(out, f->number);
+}
+
+static void put_extractions(struct lp_buf *out, const struct lp_stage *s)
+{
+	for (uint32_t i = 0; i < s->n_extractions; i++) {
+		lp_buf_byte(out, i ? ',' : ' ');
+		put_str(out, &s->extractions[i].label);
+		lp_buf_byte(out, '=');
+		put_quoted(out, &s->extractions[i].expr);
+	}
+}
+
+static void put_label_format(struct lp_buf *out, const struct lp_stage *s)
+{
+	lp_buf_str(out, "| label_format ");
+	for (uint32_t i = 0; i < s->n_formats; i++) {
+		if (i)
+			lp_buf_byte(out, ',');
+		put_str(out, &s->formats[i].label);
+		lp_buf_byte(out, '=');
+		if (s->formats[i].rename)
+			put_str(out, &s->formats[i].value);
+		else
+			put_quoted(out, &s->formats[i].value);
+	}
+}
+
+static void put_drops(struct lp_buf *out, const struct lp_stage *s)
+{
+	lp_buf_str(out, s->kind == LP_STAGE_DROP ? "| drop " : "| keep ");
+	for (uint32_t i = 0; i < s->n_drops; i++) {
+		if (i)
+			lp_buf_byte(out, ',');
+		if (s->drops[i].has_match)
+			put_matcher(out, &s->drops[i].match);
+		else
+			put_str(out, &s->drops[i].label);
+	}
+}
+
+void lp_logql_print_stage(const struct lp_stage *s, struct lp_buf *out)
+{
+	switch (s->kind) {
+	case LP_STAGE_LINE_FILTER: put_line_filter(out, s); break;
+	case LP_STAGE_JSON:
+		lp_buf_str(out, "| json");
+		put_extractions(out, s);
+		break;
+	case LP_STAGE_LOGFMT:
+		lp_buf_str(out, "| logfmt");
+		lp_buf_str(out, s->strict ? " --strict" : "");
+		lp_buf_str(out, s->keep_empty ? " --keep-empty" : "");
+		put_extractions(out, s);
+		break;
+	case LP_STAGE_REGEXP: case LP_STAGE_PATTERN: case LP_STAGE_LINE_FORMAT:
+		lp_buf_str(out, s->kind == LP_STAGE_REGEXP ? "| regexp " : s->kind == LP_STAGE_PATTERN ? "| pattern " : "| line_format ");
+		put_quoted(out, &s->text);
+		break;
+	case LP_STAGE_UNPACK: lp_buf_str(out, "| unpack"); break;
+	case LP_STAGE_LABEL_FILTER:
+		lp_buf_str(out, "| ");
+		put_filter(out, s->filter);
+		break;
+	case LP_STAGE_LABEL_FORMAT: put_label_format(out, s); break;
+	case LP_STAGE_DECOLORIZE: lp_buf_str(out, "| decolorize"); break;
+	case LP_STAGE_DROP: case LP_STAGE_KEEP: put_drops(out, s); break;
+	}
+}
+
+static void put_stages(struct lp_buf *out, const struct lp_stage *stages)
+{
+	for (const struct lp_stage *s = stages; s; s = s->next) {
+		lp_buf_byte(out, ' ');
+		lp_logql_print_stage(s, out);
+	}
+}
+
+/* ---- expressions on one line ---------------------------------------------------------------------- */
+
+static void put_unwrap(struct lp_buf *out, const struct lp_range_agg *r)
+{
+	static const char *const convs[] = { [LP_UNWRAP_DURATION] = "duration(", [LP_UNWRAP_DURATION_SECONDS] = "duration_seconds(", [LP_UNWRAP_BYTES] = "bytes(" };
+
+	lp_buf_str(out, "| unwrap ");
+	if (r->unwrap_conv)
+		lp_buf_str(out, convs[r->unwrap_conv]);
+	put_str(out, &r->unwrap_label);
+	if (r->unwrap_conv)
+		lp_buf_byte(out, ')');
+	put_stages(out, r->post_filters);
+}
+
+static void put_window(struct lp_buf *out, const struct lp_range_agg *r)
+{
+	lp_buf_byte(out, '[');
+	lp_units_print_prom_duration(out, r->range_ns);
+	lp_buf_byte(out, ']');
+	if (r->offset_ns) {
+		lp_buf_str(out, " offset ");
+		lp_units_print_go_duration(out, r->offset_ns);
+	}
+}
+
+static void put_grouping(struct lp_buf *out, const struct lp_grouping *g, const char *separator)
+{
+	if (!g->present)
+		return;
+	lp_buf_str(out, g->without ? " without " : " by ");
+	put_names(out, g->labels, g->n_labels, separator);
+}
+
+static void put_bin_op(struct lp_buf *out, const struct lp_expr *e)
+{
+	lp_buf_str(out, lp_logql_bin_name(e->bin_op));
+	if (e->return_bool)
+		lp_buf_str(out, " bool");
+	if (!e->has_matching)
+		return;
+	lp_buf_str(out, e->matching_on ? " on " : " ignoring ");
+	put_names(out, e->matching_labels, e->n_matching_labels, ",");
+	lp_buf_byte(out, ' ');
+	if (e->card == LP_CARD_ONE_TO_ONE)
+		return;
+	lp_buf_str(out, e->card == LP_CARD_MANY_TO_ONE ? "group_left" : "group_right");
+	lp_buf_byte(out, ' ');
+	put_names(out, e->include, e->n_include, ",");
+}
+
+static void put_range_agg(struct lp_buf *out, const struct lp_range_agg *r)
+{
+	lp_buf_str(out, lp_logql_range_name(r->op));
+	lp_buf_byte(out, '(');
+	if (r->op == LP_RANGE_QUANTILE) {
+		lp_units_print_float(out, r->param);
+		lp_buf_byte(out, ',');
+	}
+	put_selector(out, &r->log);
+	put_stages(out, r->log.stages);
+	if (r->has_unwrap) {
+		lp_buf_byte(out, ' ');
+		put_unwrap(out, r);
+	}
+	put_window(out, r);
+	lp_buf_byte(out, ')');
+	put_grouping(out, &r->grouping, ",");
+}
+
+static bool takes_k(const struct lp_expr *e)
+{
+	return e->vector_op == LP_VECTOR_TOPK || e->vector_op == LP_VECTOR_BOTTOMK || e->vector_op == LP_VECTOR_APPROX_TOPK;
+}
+
+void lp_logql_print(const struct lp_expr *e, struct lp_buf *out)
+{
+	switch (e->kind) {
+	case LP_EXPR_LOG:
+		put_selector(out, &e->log);
+		put_stages(out, e->log.stages);
+		break;
+	case LP_EXPR_RANGE_AGG: put_range_agg(out, e->range); break;
+	case LP_EXPR_VECTOR_AGG:
+		lp_buf_str(out, lp_logql_vector_name(e->vector_op));
+		put_grouping(out, &e->grouping, ",");
+		lp_buf_byte(out, '(');
+		if (takes_k(e)) {
+			lp_buf_u64(out, e->param);
+			lp_buf_byte(out, ',');
+		}
+		lp_logql_print(e->inner, out);
+		lp_buf_byte(out, ')');
+		break;
+	case LP_EXPR_BINARY:
+		lp_buf_byte(out, '(');
+		lp_logql_print(e->left, out);
+		lp_buf_byte(out, ' ');
+		put_bin_op(out, e);
+		lp_buf_byte(out, ' ');
+		lp_logql_print(e->right, out);
+		lp_buf_byte(out, ')');
+		break;
+	case LP_EXPR_LITERAL: lp_units_print_float(out, e->number); break;
+	case LP_EXPR_VECTOR: lp_buf_printf(out, "vector(%f)", e->number); break;
+	case LP_EXPR_LABEL_REPLACE: {
+		const struct lp_str *parts[] = { &e->dst, &e->replacement, &e->src, &e->regex_text };
+
+		lp_buf_str(out, "label_replace(");
+		lp_logql_print(e->inner, out);
+		for (unsigned i = 0; i < 4; i++) {
+			lp_buf_byte(out, ',');
+			put_quoted(out, parts[i]);
+		}
+		lp_buf_byte(out, ')');
+		break;
+	}
+	}
+}
+
+/* ---- several lines -------------------------------------------------------------------------------- */
+
+static void indent(struct lp_buf *out, unsigned level)
+{
+	for (unsigned i = 0; i < level; i++)
+		lp_buf_str(out, "  ");
+}
+
+/* Print e at the end of out; if it is too long for a line take it back.  True: it fits. */
+static bool put_short(struct lp_buf *out, const struct lp_expr *e)
+{
+	size_t before = out->len;
+
+	lp_logql_print(e, out);
+	if (out->failed || out->len - before <= MAX_LINE)
+		return true;
+	out->len = before;
+	return false;
+}
+
+static void format_log(const struct lp_log_expr *log, unsigned level, struct lp_buf *out)
+{
+	size_t before = out->len;
+	bool line_filters = false;
+
+	indent(out, level);
+	put_selector(out, log);
+	put_stages(out, log->stages);
+	if (out->failed || out->len - before - 2 * level <= MAX_LINE)
+		return;
+	out->len = before;
+	indent(out, level);
+	put_selector(out, log);
+	for (const struct lp_stage *s = log->stages; s; s = s->next) {
+		/* Neighbouring line filters share a line. */
+		if (line_filters && s->kind == LP_STAGE_LINE_FILTER) {
+			lp_buf_byte(out, ' ');
+		} else {
+			lp_buf_byte(out, '\n');
+			indent(out, level + 1);
+		}
+		line_filters = s->kind == LP_STAGE_LINE_FILTER;
+		lp_logql_print_stage(s, out);
+	}
+}
+
+static void format_range_agg(const struct lp_range_agg *r, unsigned level, struct lp_buf *out)
+{
+	lp_buf_str(out, lp_logql_range_name(r->op));
+	lp_buf_str(out, "(\n");
+	if (r->op == LP_RANGE_QUANTILE) {
+		indent(out, level + 1);
+		lp_units_print_float(out, r->param);
+		lp_buf_str(out, ",\n");
+	}
+	format_log(&r->log, level + 1, out);
+	if (r->has_unwrap) {
+		lp_buf_byte(out, '\n');
+		indent(out, level + 2);
+		put_unwrap(out, r);
+	}
+	lp_buf_byte(out, ' ');
+	put_window(out, r);
+	lp_buf_byte(out, '\n');
+	indent(out, level);
+	lp_buf_byte(out, ')');
+	put_grouping(out, &r->grouping, ", ");
+}
+
+static void format_expr(const struct lp_expr *e, unsigned level, struct lp_buf *out);
+
+static void format_label_replace(const struct lp_expr *e, unsigned level, struct lp_buf *out)
+{
+	const struct lp_str *parts[] = { &e->dst, &e->replacement, &e->src, &e->regex_text };
+
+	lp_buf_str(out, "label_replace(\n");
+	format_expr(e->inner, level + 1, out);
+	for (unsigned i = 0; i < 4; i++) {
+		lp_buf_str(out, ",\n");
+		indent(out, level + 1);
+		put_quoted(out, parts[i]);
+	}
+	lp_buf_byte(out, '\n');
+	indent(out, level);
+	lp_buf_byte(out, ')');
+}
+
+/* One side of a split operator: an operator inside keeps its parentheses. */
+static void format_operand(const struct lp_expr *e, unsigned level, struct lp_buf *out)
+{
+	size_t before = out->len;
+
+	if (e->kind == LP_EXPR_BINARY) {
+		indent(out, level);
+		if (put_short(out, e))
+			return;
+		out->len = before;
+		indent(out, level);
+		lp_buf_str(out, "(\n");
+		format_expr(e, level + 1, out);
+		lp_buf_byte(out, '\n');
+		indent(out, level);
+		lp_buf_byte(out, ')');
+		return;
+	}
+	format_expr(e, level, out);
+}
+
+static void format_expr(const struct lp_expr *e, unsigned level, struct lp_buf *out)
+{
+	size_t before = out->len;
+
+	if (e->kind == LP_EXPR_LOG) {
+		format_log(&e->log, level, out);
+		return;
+	}
+	indent(out, level);
+	if (put_short(out, e))
+		return;
+	switch (e->kind) {
+	case LP_EXPR_RANGE_AGG: format_range_agg(e->range, level, out); break;
+	case LP_EXPR_VECTOR_AGG:
+		lp_buf_str(out, lp_logql_vector_name(e->vector_op));
+		put_grouping(out, &e->grouping, ", ");
+		lp_buf_str(out, "(\n");
+		if (takes_k(e)) {
+			indent(out, level + 1);
+			lp_buf_u64(out, e->param);
+			lp_buf_str(out, ",\n");
+		}
+		format_expr(e->inner, level + 1, out);
+		lp_buf_byte(out, '\n');
+		indent(out, level);
+		lp_buf_byte(out, ')');
+		break;
+	case LP_EXPR_BINARY:
+		out->len = before;
+		format_operand(e->left, level + 1, out);
+		lp_buf_byte(out, '\n');
+		indent(out, level);
+		put_bin_op(out, e);
+		lp_buf_byte(out, '\n');
+		format_operand(e->right, level + 1, out);
+		break;
+	case LP_EXPR_LABEL_REPLACE: format_label_replace(e, level, out); break;
+	default: break;
+	}
+}
+
+void lp_logql_format(const struct lp_expr *expr, struct lp_buf *out)
+{
+	format_expr(expr, 0, out);
+}

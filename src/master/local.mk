@@ -1,4 +1,18 @@
+noinst_LIBRARIES += src/master/libmaster.a
+src_master_libmaster_a_SOURCES = src/master/master.c src/master/master.h src/master/proc.c src/master/proc.h \
+	src/master/supervise.c src/master/child.c src/master/child.h src/master/data.c src/master/listen.c src/master/rights.c
+src_master_libmaster_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
+
 bin_PROGRAMS += logpulse
-logpulse_SOURCES = src/master/main.c src/master/proc.h
-logpulse_LDADD = src/http/libhttp.a src/writer/libwriter.a src/query/libquery.a src/ingest/libingest.a src/conf/libconf.a $(STORE_LIBS) \
+logpulse_SOURCES = src/master/main.c
+# The second libmaster.a: workers and writer call lp_proc_reload().
+logpulse_LDADD = src/master/libmaster.a src/http/libhttp.a src/writer/libwriter.a src/master/libmaster.a \
+	src/query/libquery.a src/ingest/libingest.a src/conf/libconf.a $(STORE_LIBS) \
 	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(RE2_LIBS) -lstdc++ -lm
+
+check_PROGRAMS += tests/unit/check_master
+TESTS += tests/unit/check_master
+tests_unit_check_master_SOURCES = tests/unit/check_master.c
+tests_unit_check_master_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_master_LDADD = src/master/libmaster.a src/conf/libconf.a shm/libshm.a src/common/libcommon.a \
+	$(CHECK_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS)

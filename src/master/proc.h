@@ -8,6 +8,7 @@
 
 struct lp_proc {
 	struct lp_conf *conf;           /* owned; replaced on reload */
+	struct lp_conf *old_conf;       /* the one before, for threads that still read it; freed by the next reload */
 	int argc;                       /* for loading the configuration again */
 	char **argv;
 	struct lp_region *region;
@@ -18,7 +19,13 @@ struct lp_proc {
 	char data_dir[4096];            /* absolute storage.path */
 };
 
-/* Entry points; each returns the exit code of the process. */
+/* The shared region contradicts itself (lp_lane_error, lp_region_check): a child exits with it, the master then ends
+ * everything and exits with it, and the service manager starts a server with a new region. */
+#define LP_EXIT_REGION 70
+
+/* Before the first LP_STATE_READY, a writer's exit code other than a signal's ends the server with the same code
+ * (74 I/O, 78 a newer format ...); after it, every death is answered with a restart.
+ * Entry points; each returns the exit code of the process. */
 int lp_worker_main(struct lp_proc *proc);       /* src/http/worker.c */
 int lp_writer_main(struct lp_proc *proc);       /* src/writer/writer.c */
 

@@ -27,3 +27,18 @@ tests_unit_check_block_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
 tests_unit_check_segment_SOURCES = tests/unit/check_segment.c tests/unit/walimage.c tests/unit/walimage.h
 tests_unit_check_segment_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_check_segment_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/check_wal tests/unit/check_wal_cut
+TESTS += tests/unit/check_wal tests/unit/check_wal_cut
+tests_unit_check_wal_SOURCES = tests/unit/check_wal.c tests/unit/wal_test.h tests/lib/record.h
+tests_unit_check_wal_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_wal_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+tests_unit_check_wal_cut_SOURCES = tests/unit/check_wal_cut.c tests/unit/wal_test.h tests/lib/record.h
+tests_unit_check_wal_cut_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_wal_cut_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_walfile
+TESTS += tests/fuzz/fuzz_walfile
+tests_fuzz_fuzz_walfile_SOURCES = tests/fuzz/fuzz_walfile.c
+tests_fuzz_fuzz_walfile_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/walfile

@@ -19,6 +19,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -39,6 +40,8 @@ static pid_t master_pid;
 static int log_fd = -1;
 static char log_text[1 << 16];
 static size_t log_len, log_seen;
+static int activation_fd = -1;          /* given to the next master as a service manager does */
+static char notify_path[64];
 
 /* ---- the children ---- */
 
@@ -157,6 +160,7 @@ static pid_t launch(int *ret_fd, const char *const *more)
 			   (char *)"127.0.0.1", (char *)"--storage-path", data, (char *)"--workers", (char *)"2",
 			   (char *)"--log-format", (char *)"logfmt" };
 	int argc = 13, fds[2];
+	char pid_text[16];
 
 	for (; more && *more; more++)
 		argv[argc++] = (char *)*more;
@@ -169,6 +173,17 @@ static pid_t launch(int *ret_fd, const char *const *more)
 		dup2(fds[1], STDOUT_FILENO);
 		close(fds[0]);
 		close(fds[1]);
+		if (activation_fd >= 0) {
+			snprintf(pid_text, sizeof pid_text, "%d", (int)getpid());
+			if (activation_fd != 3) {
+				dup2(activation_fd, 3);
+				close(activation_fd);
+			}
+			setenv("LISTEN_FDS", "1", 1);
+			setenv("LISTEN_PID", pid_text, 1);
+		}
+		if (*notify_path)
+			setenv("NOTIFY_SOCKET", notify_path, 1);
 		int code = lp_master_main(argc, argv);
 
 		fflush(NULL);
@@ -288,9 +303,9 @@ START_TEST(restarts_the_dead)
 	ck_assert_int_gt(read(fd, title, sizeof title - 1), 0);
 	ck_assert_str_eq(title, "lp-worker-0\n");
 	close(fd);
-	kill((pid_t)atomic_load(&orders->worker_pid), SIGSEGV);
+	kill((pid_t)atomic_load(&orders->worker_pid), SIGXCPU);         /* one that no sanitizer catches */
 	expect("worker 0 died");
-	expect("signal=11");
+	expect("signal=24");
 	expect("worker 0 restarted");
 	kill((pid_t)atomic_load(&orders->writer_pid), SIGKILL);
 	expect("writer died");
@@ -412,6 +427,86 @@ START_TEST(lock_and_port)
 }
 END_TEST
 
+START_TEST(takes_a_given_socket)
+{
+	struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+
+	/* The configured port is taken by somebody else, and is not needed. */
+	a.sin_port = htons((uint16_t)atoi(port));
+	activation_fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	ck_assert_int_eq(bind(activation_fd, (struct sockaddr *)&a, sizeof a), 0);
+	ck_assert_int_eq(listen(activation_fd, 16), 0);
+	start_master(NULL);
+	close(activation_fd);
+	activation_fd = -1;
+	expect("ready workers=2");
+	ck_assert_int_eq(atomic_load(&orders->open_listeners), 1);
+	kill(master_pid, SIGTERM);
+	ck_assert_int_eq(master_exit(), 0);
+}
+END_TEST
+
+/* Datagrams to the service manager until one has this line. */
+static void expect_notice(int fd, const char *line)
+{
+	for (;;) {
+		char text[512] = "";
+		struct pollfd p = { .fd = fd, .events = POLLIN };
+
+		ck_assert_msg(poll(&p, 1, 20000) == 1, "no %s", line);
+		ck_assert_int_gt(recv(fd, text, sizeof text - 1, 0), 0);
+		if (strstr(text, line))
+			return;
+	}
+}
+
+START_TEST(tells_the_service_manager)
+{
+	struct sockaddr_un a = { .sun_family = AF_UNIX };
+	int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+	snprintf(notify_path, sizeof notify_path, "%s/notify", dir);
+	snprintf(a.sun_path, sizeof a.sun_path, "%s", notify_path);
+	ck_assert_int_eq(bind(fd, (struct sockaddr *)&a, sizeof a), 0);
+	start_master(NULL);
+	notify_path[0] = 0;
+	expect_notice(fd, "STATUS=Recovering");
+	expect_notice(fd, "READY=1");
+	kill(master_pid, SIGHUP);
+	expect_notice(fd, "RELOADING=1\nMONOTONIC_USEC=");
+	expect_notice(fd, "READY=1");
+	kill(master_pid, SIGTERM);
+	expect_notice(fd, "STOPPING=1");
+	ck_assert_int_eq(master_exit(), 0);
+	close(fd);
+}
+END_TEST
+
+START_TEST(becomes_the_user)
+{
+	struct stat st;
+	const char *const nobody[] = { "--user", "nobody", NULL }, *const none[] = { "--user", "no-such-user", NULL };
+
+	if (geteuid() != 0)
+		return;                 /* only root can become somebody */
+	ck_assert_int_eq(chmod(dir, 0755), 0);
+	ck_assert_int_eq(other_exit(none, "server.user is unknown"), LP_EXIT_CONFIG);
+	start_master(nobody);
+	expect("ready workers=2");
+	ck_assert_int_eq(stat(data, &st), 0);
+	ck_assert_uint_ne(st.st_uid, 0);
+	char path[64];
+
+	snprintf(path, sizeof path, "/proc/%u", atomic_load(&orders->worker_pid));
+	struct stat of_process;
+
+	ck_assert_int_eq(stat(path, &of_process), 0);
+	ck_assert_uint_eq(of_process.st_uid, st.st_uid);
+	kill(master_pid, SIGTERM);
+	ck_assert_int_eq(master_exit(), 0);
+}
+END_TEST
+
 START_TEST(refusals)
 {
 	char path[96];
@@ -469,6 +564,9 @@ int main(void)
 	tcase_add_test(tcase, deadlines_of_a_drain);
 	tcase_add_test(tcase, reload_good_and_bad);
 	tcase_add_test(tcase, lock_and_port);
+	tcase_add_test(tcase, takes_a_given_socket);
+	tcase_add_test(tcase, tells_the_service_manager);
+	tcase_add_test(tcase, becomes_the_user);
 	tcase_add_test(tcase, refusals);
 	tcase_add_test(tcase, writer_that_cannot_start_ends_the_server);
 	tcase_add_test(tcase, damaged_region_ends_the_server);

@@ -23,7 +23,7 @@
 struct lp_engine {
 	pthread_mutex_t lock;
 	pthread_cond_t work;            /* the ring has something, or stop */
-	pthread_cond_t quiet;           /* a thread or a query ended */
+	pthread_cond_t quiet;           /* a thread ended */
 	struct lp_query *ring;          /* next to serve */
 	uint32_t queries;               /* submitted and not ended */
 	uint32_t threads, idle, blocked;
@@ -377,6 +377,10 @@ static void stage_finish(struct lp_query *query)
 	blocking_leave(query);
 	stats_take(query);
 	query_release(query);
+	/* Its place is free before the caller hears of the end: who asks again at once is not refused for it. */
+	pthread_mutex_lock(&query->engine->lock);
+	query->engine->queries--;
+	pthread_mutex_unlock(&query->engine->lock);
 	query->sink.end(query->sink.ctx, complete && !atomic_load(&query->cancelled));
 }
 
@@ -445,10 +449,6 @@ static void unit_finish(struct lp_engine *engine, struct lp_query *query)
 	query->stage = LP_STAGE_DONE;
 	pthread_mutex_unlock(&engine->lock);
 	stage_finish(query);
-	pthread_mutex_lock(&engine->lock);
-	engine->queries--;
-	pthread_cond_broadcast(&engine->quiet);
-	pthread_mutex_unlock(&engine->lock);
 	lp_query_unref(&query);
 	pthread_mutex_lock(&engine->lock);
 }

@@ -4,3 +4,13 @@ src_query_libquery_a_SOURCES = src/query/query.h src/query/regex.h src/query/log
 	src/query/names.c src/query/index_stats.c
 src_query_libquery_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 include src/query/logql/local.mk
+QUERY_LIBS = src/query/libquery.a $(STORE_LIBS) $(RE2_LIBS) -lstdc++
+
+check_PROGRAMS += tests/unit/check_catalog tests/unit/check_engine
+TESTS += tests/unit/check_catalog tests/unit/check_engine
+tests_unit_check_catalog_SOURCES = tests/unit/check_catalog.c tests/unit/store_fixture.h
+tests_unit_check_catalog_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_catalog_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+tests_unit_check_engine_SOURCES = tests/unit/check_engine.c tests/unit/store_fixture.h
+tests_unit_check_engine_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_engine_LDADD = $(QUERY_LIBS) $(CHECK_LIBS)

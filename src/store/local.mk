@@ -42,3 +42,20 @@ TESTS += tests/fuzz/fuzz_walfile
 tests_fuzz_fuzz_walfile_SOURCES = tests/fuzz/fuzz_walfile.c
 tests_fuzz_fuzz_walfile_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/walfile
+check_PROGRAMS += tests/fuzz/fuzz_block
+TESTS += tests/fuzz/fuzz_block
+tests_fuzz_fuzz_block_SOURCES = tests/fuzz/fuzz_block.c
+tests_fuzz_fuzz_block_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/block
+
+check_PROGRAMS += tests/fuzz/fuzz_segindex
+TESTS += tests/fuzz/fuzz_segindex
+tests_fuzz_fuzz_segindex_SOURCES = tests/fuzz/fuzz_segindex.c
+tests_fuzz_fuzz_segindex_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/segindex
+
+check_PROGRAMS += tests/fuzz/fuzz_walrec
+TESTS += tests/fuzz/fuzz_walrec
+tests_fuzz_fuzz_walrec_SOURCES = tests/fuzz/fuzz_walrec.c
+tests_fuzz_fuzz_walrec_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/walrec

@@ -397,6 +397,7 @@ int64_t lp_wal_current_since_ns(const struct lp_wal *wal)
 	return wal->cur.fd >= 0 ? wal->since_ns : 0;
 }
 
+uint64_t lp_wal_room(const struct lp_wal *wal) { return wal->cur.fd >= 0 ? wal->cur.size - wal->off : 0; }
 int lp_wal_event_fd(const struct lp_wal *wal) { return wal->event_fd; }
 
 int lp_wal_prepare(struct lp_wal *wal, bool retry)

@@ -62,6 +62,8 @@ int64_t lp_wal_current_since_ns(const struct lp_wal *wal);     /* CLOCK_MONOTONI
 
 /* Readable when the helper has finished a file or failed to: read it (8 bytes, non-blocking), then append again. */
 int lp_wal_event_fd(const struct lp_wal *wal);
+/* Bytes left in the current file; 0 when there is none. */
+uint64_t lp_wal_room(const struct lp_wal *wal);
 /* Is the next file ready?  0; -EAGAIN being made; -ENOSPC or another errno: the last attempt failed, and with `retry` another
  * one is started. */
 int lp_wal_prepare(struct lp_wal *wal, bool retry);

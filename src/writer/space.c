@@ -1,7 +1,8 @@
 /* Room on the disk: sets and clears LP_STATE_DISK_FULL and LP_STATE_WAL_FAILED, gives spare files back first.
  *
- * Guarantees: the state is set when the file system has less than storage.min_free_bytes or no WAL file can be made, and
- * cleared only when a file is ready and there is a quarter more than that, so that it does not flap.  What is in the lanes is
+ * Guarantees: the state is set when the file system has less than storage.min_free_bytes, or when the current WAL file is full
+ * and no other can be made; it is cleared only when a file takes appends and a quarter more than that is free, so that it
+ * does not flap.  What is in the lanes is
  * appended as long as prepared files have room; the rest waits and is answered by the workers' commit timeout.
  * Process: writer, main thread, once a second.  If it dies here, the next one looks again. */
 #include "writer/writer-private.h"
@@ -49,11 +50,13 @@ void lp_writer_watch_space(struct lp_writer *writer)
 	if (free_bytes < min_free)
 		lp_wal_drop_spares(writer->wal);
 	int r = lp_wal_prepare(writer->wal, true);
+	/* Without a next file the current one still takes pushes; when it is full it is sealed and becomes the next one. */
+	bool can_append = r == 0 || (lp_wal_room(writer->wal) && !writer->waiting);
 	bool full = was_full;
 
-	if (free_bytes < min_free || no_room(r))
+	if (free_bytes < min_free || (no_room(r) && !can_append))
 		full = true;
-	else if (r == 0 && free_bytes >= min_free + min_free / 4)
+	else if (can_append && free_bytes >= min_free + min_free / 4)
 		full = false;
 	if (full != was_full) {
 		set_bit(writer, LP_STATE_DISK_FULL, full);
@@ -64,7 +67,7 @@ void lp_writer_watch_space(struct lp_writer *writer)
 			lp_log(LP_INFO, "disk has room again: pushes are taken free_bytes=%" PRIu64, free_bytes);
 	}
 	/* Cleared by the next commit, or here when the new file could be written and nobody pushes. */
-	bool failed = r < 0 && r != -EAGAIN && !no_room(r);
+	bool failed = r < 0 && r != -EAGAIN && !no_room(r) && !can_append;
 
 	if (failed && !was_failed)
 		lp_log(LP_ERROR, "write-ahead log: no file can be made, pushes are refused error=\"%s\"", strerror(-r));

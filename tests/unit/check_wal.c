@@ -344,6 +344,7 @@ START_TEST(test_full_disk_and_back)
 	ck_assert_int_eq(lp_wal_append(wal, 0, 0, buf, record_bytes(LINE)), -EAGAIN);
 	ck_assert_int_eq(lp_wal_prepare(wal, false), -ENOSPC);
 	ck_assert_uint_ne(commit(wal), 0);
+	ck_assert_uint_eq(lp_wal_room(wal), 0);
 	lp_wal_set_min_free(wal, 0);
 	ck_assert_int_eq(lp_wal_prepare(wal, true), -ENOSPC);   /* of the last attempt; a new one runs */
 	while ((r = lp_wal_prepare(wal, false)) == -EAGAIN)
@@ -351,6 +352,33 @@ START_TEST(test_full_disk_and_back)
 	ck_assert_int_eq(r, 0);
 	ck_assert_int_eq(append(wal, 0, 1), 0);
 	ck_assert_uint_eq(LP_WALPOS_FILE(commit(wal)), 1);
+	while (lp_wal_prepare(wal, false) == -EAGAIN)
+		wait_event(wal);
+	/* Full again: the current and the prepared file still take records, and a sealed one comes back as the next. */
+	lp_wal_set_min_free(wal, UINT64_MAX / 2);
+	uint32_t next = 1, bytes = record_bytes(LINE);
+	bool empty;
+
+	for (; next < 2000; next++) {
+		record_make(buf, EPOCH, 0, (uint64_t)next * bytes, next, LINE);
+		r = lp_wal_append(wal, 0, (uint64_t)next * bytes, buf, bytes);
+		if (r == 0)
+			continue;
+		ck_assert_int_eq(r, -EAGAIN);
+		if (lp_wal_prepare(wal, false) == -ENOSPC)
+			break;
+		wait_event(wal);
+		next--;
+	}
+	ck_assert_uint_lt(next, 2000);
+	ck_assert_uint_eq(lp_wal_room(wal), 0);
+	ck_assert_uint_eq(lp_wal_next_to_seal(wal, 0, commit(wal), &empty), 1);
+	ck_assert_int_eq(lp_wal_retire(wal, 1), 0);
+	(void)lp_wal_prepare(wal, true);
+	while ((r = lp_wal_prepare(wal, false)) == -EAGAIN)
+		wait_event(wal);
+	ck_assert_int_eq(r, 0);
+	ck_assert_int_eq(lp_wal_append(wal, 0, (uint64_t)next * bytes, buf, bytes), 0);
 	lp_wal_close(&wal);
 }
 END_TEST

@@ -6,6 +6,7 @@
 #include "query/engine-private.h"
 
 #include "query/regex.h"
+#include "query/search.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,12 +14,12 @@
 
 #define MAX_STAGES 64u
 #define STOP_EVERY 512u         /* lines or hits between looks at cancel and deadline */
+#define SEARCH_MAX 256u         /* longer needles go to the C library, whose worst case is linear */
 
 struct lp_line_filter {
 	const struct lp_stage *stages[MAX_STAGES];
 	uint32_t n;
-	const char *needle;             /* every passing line contains it; NULL: none known */
-	size_t needle_len;
+	struct lp_search needle;        /* every passing line contains it; len 0: none known */
 	uint32_t needle_stage;          /* this stage is answered by the needle alone; n: none is */
 };
 
@@ -32,8 +33,9 @@ static bool is_line_filter(const struct lp_stage *stage)
 	return true;
 }
 
-/* The longest literal that this stage requires.  *ret_exact: finding it answers the stage. */
-static size_t required(const struct lp_stage *stage, const char **ret_s, bool *ret_exact)
+/* The longest literal that this stage requires.  *ret_exact: finding it answers the stage.  *ret_fold: case is ignored; the
+ * expression has the last word then. */
+static size_t required(const struct lp_stage *stage, const char **ret_s, bool *ret_exact, bool *ret_fold)
 {
 	if (stage->n_line_matches != 1)
 		return 0;
@@ -56,9 +58,10 @@ static size_t required(const struct lp_stage *stage, const char **ret_s, bool *r
 		return len;
 	}
 	*ret_exact = false;
-	if (lp_regex_literals(match->re, &literals, &fold) != 1 || fold)
+	if (lp_regex_literals(match->re, &literals, &fold) != 1)
 		return 0;
 	*ret_s = literals[0];
+	*ret_fold = fold;
 	return strlen(literals[0]);
 }
 
@@ -73,12 +76,11 @@ int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **r
 	filter->needle_stage = filter->n;
 	for (uint32_t i = 0; i < filter->n; i++) {
 		const char *s = NULL;
-		bool exact = false;
-		size_t len = required(filter->stages[i], &s, &exact);
+		bool exact = false, fold = false;
+		size_t len = required(filter->stages[i], &s, &exact, &fold);
 
-		if (len > filter->needle_len) {
-			filter->needle = s;
-			filter->needle_len = len;
+		if (len > filter->needle.len && (!fold || len <= SEARCH_MAX)) {
+			lp_search_init(&filter->needle, s, len, fold);
 			filter->needle_stage = exact ? i : filter->n;
 		}
 	}
@@ -95,6 +97,11 @@ void lp_line_filter_close(struct lp_line_filter **filter)
 {
 	free(*filter);
 	*filter = NULL;
+}
+
+static const char *find(const struct lp_search *needle, const char *s, size_t n)
+{
+	return needle->len > SEARCH_MAX ? memmem(s, n, needle->needle, needle->len) : lp_search_next(needle, s, n);
 }
 
 static bool contains(const char *line, uint32_t len, const struct lp_str *text)
@@ -131,7 +138,7 @@ bool lp_line_filter_match(const struct lp_line_filter *filter, const char *line,
 
 bool lp_line_filter_has_needle(const struct lp_line_filter *filter)
 {
-	return filter->needle != NULL;
+	return filter->needle.len != 0;
 }
 
 /* First row in [row, end) whose line ends after text offset `off`: doubling, then bisection. */
@@ -162,7 +169,7 @@ static uint32_t next_by_needle(const struct lp_line_filter *filter, const struct
 	uint32_t off = row ? rows->ends[row - 1] : rows->base, limit = end ? rows->ends[end - 1] : 0;
 
 	for (uint32_t i = 1; row < end; i++) {
-		const char *hit = memmem(rows->text + off, limit - off, filter->needle, filter->needle_len);
+		const char *hit = find(&filter->needle, rows->text + off, limit - off);
 
 		if (!hit || (i % STOP_EVERY == 0 && lp_query_stopped(query)))
 			return end;
@@ -174,7 +181,7 @@ static uint32_t next_by_needle(const struct lp_line_filter *filter, const struct
 		const char *line = lp_rows_line(rows, row, &len);
 
 		/* A needle with a newline may begin in one entry and end in the next. */
-		if (at + filter->needle_len > rows->ends[row] - 1) {
+		if (at + filter->needle.len > rows->ends[row] - 1) {
 			off = at + 1;
 			continue;
 		}
@@ -189,7 +196,7 @@ uint32_t lp_line_filter_next(const struct lp_line_filter *filter, const struct l
 {
 	if (row >= end)
 		return end;
-	if (filter->needle)
+	if (filter->needle.len)
 		return next_by_needle(filter, rows, row, end, query);
 	for (uint32_t i = 1; row < end; row++, i++) {
 		uint32_t len;

@@ -660,9 +660,15 @@ START_TEST(cancelled_queries_end_once)
 
 		answer_init(&a);
 		a.refuse = i % 2;
+		a.hold = !a.refuse;     /* it cannot be over before it is cancelled */
 		ck_assert_int_eq(lp_engine_submit(engine, &p, &sink, &query), 0);
-		if (!a.refuse)
+		if (!a.refuse) {
 			lp_query_cancel(query);
+			pthread_mutex_lock(&a.lock);
+			a.hold = false;
+			pthread_cond_broadcast(&a.cond);
+			pthread_mutex_unlock(&a.lock);
+		}
 		wait_end(&a);
 		ck_assert(!a.complete);
 		ck_assert_int_eq(a.ends, 1);

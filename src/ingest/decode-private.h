@@ -1,0 +1,112 @@
+/* What the four decoders share: the verdict on streams and entries, and its texts. */
+#ifndef LP_INGEST_DECODE_PRIVATE_H
+#define LP_INGEST_DECODE_PRIVATE_H
+
+#include "common/arena.h"
+#include "ingest/batch-private.h"
+#include "ingest/decode.h"
+#include "ingest/json_scan.h"
+
+#define LP_PUSH_MESSAGE_MAX 4096u
+#define LP_PUSH_ERROR_TEXT 1024u        /* one text in the message */
+#define LP_PUSH_ERROR_KINDS 8u          /* different texts that are kept */
+#define LP_PUSH_MAX_PAIRS 4096u         /* labels or metadata of one stream or entry, whatever the limits say */
+
+struct lp_pairs {
+	struct lp_label *v;
+	uint32_t n, cap;
+	uint64_t bytes;                 /* names and values, as sent */
+	uint64_t total;                 /* pairs, as sent */
+};
+
+struct lp_push {
+	enum lp_push_format format;
+	bool allow_avx2;
+	const struct lp_push_limits *limits;
+	struct lp_batch *batch;
+	struct lp_push_result *result;
+	const char *tenant;
+	size_t tenant_len;
+	struct lp_arena arena;          /* unescaped names and values of the current stream */
+	struct lp_pairs labels, meta;
+	struct lp_buf canonical, meta_bytes, label_text;
+	uint64_t streams;               /* seen in the body */
+	/* current stream */
+	bool stream_ok;
+	enum lp_discard stream_reason;  /* when it is refused */
+	uint64_t stream_entries;
+	char stream_error[LP_PUSH_ERROR_TEXT];
+	/* refusals of the whole push */
+	struct {
+		uint64_t n;
+		char text[LP_PUSH_ERROR_TEXT];
+	} errors[LP_PUSH_ERROR_KINDS];
+	unsigned n_errors;
+	uint64_t more_errors;
+	char fatal[LP_PUSH_ERROR_TEXT];
+};
+
+/* Decoders of one format: 0, or -EBADMSG with push->fatal (the body is refused), -ENOMEM, -E2BIG. */
+int lp_push_loki_json(struct lp_push *push, const void *body, size_t len);
+int lp_push_original_json(struct lp_push *push, const void *body, size_t len);
+int lp_push_loki_proto(struct lp_push *push, const void *body, size_t len);
+int lp_push_original_msgpack(struct lp_push *push, const void *body, size_t len);
+
+/* -EBADMSG with the text. */
+int lp_push_fatal(struct lp_push *push, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+int lp_push_json_error(struct lp_push *push, const struct lp_json *js, int error);
+
+/* Collect a pair; pointers must live until the stream (entry) is ended.  Bytes that are no UTF-8 become U+FFFD. */
+int lp_push_label(struct lp_push *push, const char *name, size_t name_len, const char *value, size_t value_len);
+int lp_push_meta(struct lp_push *push, const char *name, size_t name_len, const char *value, size_t value_len);
+
+/* Sort pairs by name; of equal names the last stays.  -ENOMEM. */
+int lp_push_keep_last(struct lp_pairs *pairs);
+
+/* A stream begins: judge the labels collected since the last stream.  `error` not NULL: the labels were refused before,
+ * with this text.  last_wins: a repeated name replaces the earlier one (JSON objects). */
+int lp_push_stream(struct lp_push *push, const char *error, bool last_wins);
+/* The line is what was written last to lp_batch_line()'s memory; metadata is what was collected since the last entry.
+ * 0 kept or refused and counted; -ENOMEM, -E2BIG. */
+int lp_push_entry(struct lp_push *push, int64_t ts_ns, size_t line_len);
+int lp_push_entry_copy(struct lp_push *push, int64_t ts_ns, const char *line, size_t line_len);
+/* A timestamp that int64 nanoseconds cannot hold. */
+void lp_push_entry_out_of_time(struct lp_push *push, bool future);
+/* The stream is complete. */
+void lp_push_stream_end(struct lp_push *push);
+/* A JSON string at the cursor becomes the next line, or is only checked when the stream is refused. */
+int lp_push_json_line(struct lp_push *push, struct lp_json *js, size_t *ret_len);
+/* A JSON object of strings becomes metadata. */
+int lp_push_json_metadata(struct lp_push *push, struct lp_json *js, bool loki);
+
+/* What differs between the two JSON pushes. */
+struct lp_json_form {
+	const char *labels_key, *entries_key;
+	int (*read_labels)(struct lp_push *push, struct lp_json *js);
+	int (*begin_stream)(struct lp_push *push);
+	int (*read_entry)(struct lp_push *push, struct lp_json *js);
+};
+int lp_push_json_body(struct lp_push *push, const struct lp_json_form *form, const void *body, size_t len);
+
+/* RFC 3339 or, when it is none, now: the original API's timestamps.  -ERANGE beyond int64 nanoseconds. */
+int lp_push_original_ts(struct lp_push *push, const char *s, size_t n, int64_t *ret_ts, bool *ret_future);
+
+/* The whole of lp_push_decode() with a choice of scanner, for tests. */
+int lp_push_decode_with(enum lp_push_format format, const void *body, size_t len, const char *tenant, size_t tenant_len,
+			const struct lp_push_limits *limits, struct lp_batch *batch, struct lp_push_result *result, bool allow_avx2);
+
+/* Label string to pairs, in order, for `add` (0 or negative errno; NULL: check only).  Unescaped values lie in the arena.
+ * -EINVAL with Loki's text in ret_error (may be NULL), -ENOMEM, or what `add` returned. */
+struct lp_label_sink {
+	int (*add)(void *ctx, const char *name, size_t name_len, const char *value, size_t value_len);
+	void *ctx;
+	struct lp_arena *arena;
+};
+int lp_label_string_scan(const char *s, size_t n, const struct lp_label_sink *sink, struct lp_buf *ret_error);
+
+static inline bool lp_push_is_original(const struct lp_push *push)
+{
+	return push->format == LP_PUSH_ORIGINAL_JSON || push->format == LP_PUSH_ORIGINAL_MSGPACK;
+}
+
+#endif

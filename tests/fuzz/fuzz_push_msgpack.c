@@ -1,0 +1,8 @@
+/* The original push in MessagePack. */
+#include "tests/fuzz/fuzz_ingest.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+	(void)fuzz_push(LP_PUSH_ORIGINAL_MSGPACK, data, size, true);
+	return 0;
+}

@@ -8,7 +8,7 @@ logpulse_SOURCES = src/master/main.c
 # The second libmaster.a: workers and writer call lp_proc_reload().
 logpulse_LDADD = src/master/libmaster.a src/http/libhttp.a src/writer/libwriter.a src/master/libmaster.a \
 	src/query/libquery.a src/ingest/libingest.a src/conf/libconf.a $(STORE_LIBS) \
-	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(RE2_LIBS) -lstdc++ -lm
+	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) $(RE2_LIBS) -lstdc++ -lm
 
 check_PROGRAMS += tests/unit/check_master
 TESTS += tests/unit/check_master

@@ -223,7 +223,9 @@ struct lp_access {
 static int on_req(h2o_handler_t *self, h2o_req_t *req)
 {
 	struct lp_worker *worker = ((struct lp_handler *)self)->worker;
+	struct lp_conn *conn = req->conn->callbacks->get_socket(req->conn)->on_close.data;
 
+	conn->requests++;
 	if (worker->draining)
 		req->http1_is_persistent = 0;
 	add_cors(worker, req);

@@ -67,10 +67,12 @@ static int look(h2o_req_t *req, void *arg)
 	if (phase == LP_CONN_HEAD)
 		progress = (uint64_t)req->timestamps.request_begin_at.tv_sec * 1000000 +
 			   (uint64_t)req->timestamps.request_begin_at.tv_usec;
+	else if (phase == LP_CONN_BODY)
+		progress = sock->input->size;   /* bytes_read is only that of the last read */
 	else if (phase == LP_CONN_WRITE)
 		progress = acknowledged(sock);
 	else
-		progress = sock->bytes_read;
+		progress = conn->requests;
 	if (phase != conn->phase || progress != conn->progress) {
 		conn->phase = phase;
 		conn->progress = progress;

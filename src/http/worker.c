@@ -227,9 +227,9 @@ static void run(struct lp_worker *worker)
 	}
 	lp_queries_close(worker);
 	if (worker->conns > 0) {
-		/* Out of time: the system closes what is left; h2o could not be taken down around live connections. */
+		/* Out of time: h2o cannot be taken down around live connections, the system closes them. */
 		lp_log(LP_WARN, "exiting with open connections connections=%zu", worker->conns);
-		return;
+		_exit(0);
 	}
 	h2o_socket_close(worker->timer);
 	h2o_socket_close(worker->signals);

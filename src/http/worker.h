@@ -18,7 +18,8 @@ struct lp_conn {
 	struct lp_worker *worker;
 	enum lp_conn_phase { LP_CONN_IDLE, LP_CONN_HEAD, LP_CONN_BODY, LP_CONN_WAIT, LP_CONN_WRITE } phase;
 	int64_t since_ms;               /* of the phase, or of its last progress; monotonic */
-	uint64_t progress;              /* what is compared: bytes received, bytes acknowledged */
+	uint64_t progress;              /* what is compared: body bytes, bytes acknowledged, requests */
+	uint64_t requests;              /* handled so far */
 	bool cut;                       /* shut down already, waiting for h2o to close it */
 };
 

@@ -9,3 +9,9 @@ TESTS += tests/unit/check_http_params
 tests_unit_check_http_params_SOURCES = tests/unit/check_http_params.c
 tests_unit_check_http_params_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_http_params_LDADD = src/http/libhttp.a src/common/libcommon.a $(CHECK_LIBS) -lm
+
+# One worker with a scripted engine; tests/integ/05-worker.py drives it.
+noinst_PROGRAMS += tests/integ/worker_harness
+tests_integ_worker_harness_SOURCES = tests/integ/worker_harness.c
+tests_integ_worker_harness_LDADD = src/http/libhttp.a src/ingest/libingest.a src/conf/libconf.a $(STORE_LIBS) \
+	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) -lm

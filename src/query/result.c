@@ -437,8 +437,13 @@ static void thin_out(struct lp_query *query)
 
 int lp_log_result(struct lp_query *query)
 {
-	if (query->params.interval_ns > 0)
+	if (query->params.interval_ns > 0) {
+		int r = lp_kept_settle(query);
+
+		if (r < 0)
+			return r;
 		thin_out(query);
+	}
 	while (query->kept.n > query->params.limit)      /* ties of the last timestamp */
 		free(query->kept.v[--query->kept.n].owned);
 	query->stats.lines_matched = query->kept.n;

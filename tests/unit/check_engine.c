@@ -724,7 +724,6 @@ START_TEST(the_interval_thins_out_over_all_streams)
 	const struct entry **v = calloc(MAX_ENTRIES, sizeof *v);
 
 	for (int i = 0; i < 4; i++) {
-		struct lp_buf want = LP_BUF_INIT;
 		struct answer a;
 		size_t out = 0;
 
@@ -736,7 +735,6 @@ START_TEST(the_interval_thins_out_over_all_streams)
 		for (size_t k = 0; k < n && out < p.limit; k++)
 			if (!out || llabs(v[k]->ts - v[out - 1]->ts) >= p.interval_ns)
 				v[out++] = v[k];
-		expect_streams(&want, v, out);
 		answer_init(&a);
 		ask(engine, &p, &a, NULL);
 		/* Which of several entries with one timestamp is first depends on more than time: compare the number only. */
@@ -745,7 +743,6 @@ START_TEST(the_interval_thins_out_over_all_streams)
 
 		ck_assert_int_eq(sscanf(at, "\"totalEntriesReturned\":%llu", &got), 1);
 		ck_assert_uint_eq(got, out);
-		lp_buf_free(&want);
 		answer_free(&a);
 	}
 	free(v);

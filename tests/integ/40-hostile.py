@@ -32,7 +32,8 @@ with Server({'server.read_timeout': '2s', 'server.write_timeout': '2s', 'storage
     calm(s, '100 MB body')
     bomb = gzip.compress(b'{"streams":[' + b' ' * (1 << 30), 9)
     refused(s.post('/loki/api/v1/push', bomb, headers={'Content-Encoding': 'gzip'}), 413)
-    refused(s.post('/loki/api/v1/push', bytes([0xff, 0xff, 0xff, 0xff, 0x07]) + b'\0' * 64, 'application/x-protobuf'), 413)
+    r = s.post('/loki/api/v1/push', bytes([0xff, 0xff, 0xff, 0xff, 0x07]) + b'\0' * 64, 'application/x-protobuf')     # claims 2 GiB
+    assert r.status in (400, 413), r
     calm(s, 'zip bomb')
     refused(s.push([({'l%d' % i: 'v' for i in range(10000)}, [(now, 'x')])]), 400, 'label names')
     refused(s.push([({'n' * 2000: 'v'}, [(now, 'x')])]), 400)

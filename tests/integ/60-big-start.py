@@ -21,7 +21,7 @@ with Server({'storage.retention_days': 0}) as s:
         assert s.push([({'app': 'big', 'k': str(k)}, lines)]).status == 204
     assert s.request('POST', '/flush').status == 204
     assert s.stop() == 0
-    index, = glob.glob(s.data + '/segments/*/*.index')
+    index = max(glob.glob(s.data + '/segments/*/*.index'), key=lambda f: os.path.getsize(f[:-5] + 'chunks'))
     size = os.path.getsize(index) + os.path.getsize(index[:-5] + 'chunks')
     first = int(os.path.basename(index).split('-')[0])
     # Copies under the names of earlier days: every one is its own segment to the server.

@@ -124,9 +124,10 @@ with Server() as s:
     writer, = s.children('logpulse: writer')
     assert s.push([({'app': 'twice'}, [(now, 'acknowledged')])]).status == 204
     kids = s.children()
+    stops = open(own_log).read().count('stopping signal=')
     os.kill(writer, signal.SIGSTOP)
     s.proc.send_signal(signal.SIGTERM)
-    wait_for('the drain to begin', lambda: 'drain' in open(own_log).read() or 'shut' in open(own_log).read())
+    wait_for('the drain to begin', lambda: open(own_log).read().count('stopping signal=') > stops)
     s.proc.send_signal(signal.SIGTERM)
     s.proc.wait(10 * SLOW)
     wait_for('all processes to be gone', lambda: not any(alive(p) for p in kids))

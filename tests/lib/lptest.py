@@ -148,7 +148,10 @@ class Server:
     def request(self, method, path, body=None, headers=None, timeout=60):
         c = http.client.HTTPConnection('127.0.0.1', self.port, timeout=timeout * SLOW)
         try:
-            c.request(method, path, body, headers or {})
+            try:
+                c.request(method, path, body, headers or {})
+            except (BrokenPipeError, ConnectionResetError):
+                pass            # refused before the whole body was sent: the answer is there to read
             r = c.getresponse()
             return Reply(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
         except http.client.HTTPException as e:

@@ -107,12 +107,13 @@ static void unref(struct lp_job *job)
 
 static void cancel(struct lp_job *job)
 {
+	/* The query first: a writer that is woken below must find itself cancelled. */
+	if (job->query)
+		lp_query_cancel(job->query);
 	pthread_mutex_lock(&job->lock);
 	job->cancelled = true;
 	pthread_cond_broadcast(&job->room);
 	pthread_mutex_unlock(&job->lock);
-	if (job->query)
-		lp_query_cancel(job->query);
 }
 
 static void on_dispose(void *p)

@@ -1,7 +1,7 @@
 /* Named kill points for crash tests.
  *
- * LP_FAULT("wal-append") dies there by SIGKILL when the environment says LOGPULSE_FAULT=wal-append
- * (or wal-append:7 to die at the seventh passage; "wal-append:7:stop" stops the process by SIGSTOP
+ * LP_FAULT("name") dies there by SIGKILL when the environment says LOGPULSE_FAULT=name
+ * (or name:7 to die at the seventh passage; "name:7:stop" stops the process by SIGSTOP
  * instead).  The variable is read once per process; a restarted child inherits it, so the point is
  * disarmed by a marker: with LOGPULSE_FAULT_ONCE=PATH the file is created first, and an existing
  * file disarms.  Without --disable-faults the cost of an unarmed point is one load and a branch. */

@@ -15,7 +15,7 @@ from lptest import *
 POINTS = {
     'worker-reserve': 40, 'worker-encode': 40, 'worker-commit': 40, 'worker-answer': 40,
     'writer-append': 30, 'writer-appended': 30, 'writer-synced': 30, 'writer-announced': 30, 'writer-released': 30,
-    'wal-append': 30, 'wal-rotate': 2, 'wal-recycle': 2,
+    'wal-rotate': 2, 'wal-recycle': 2,
     'seal-start': 2, 'seal-chunks-written': 2, 'seal-index-written': 2, 'seal-chunks-renamed': 2, 'seal-index-renamed': 2,
     'seal-done': 2,
     'lane-reserved': 40, 'lane-committed': 40, 'lane-released': 40,

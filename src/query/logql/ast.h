@@ -53,7 +53,7 @@ struct lp_label_filter {
 	double number;                          /* NUMBER; DURATION in seconds; BYTES */
 	int64_t duration_ns;                    /* DURATION, exactly */
 	uint32_t depth;                         /* of this tree, at most LP_LOGQL_MAX_FILTERS */
-	void *compiled;                         /* IP */
+	void *compiled;                         /* IP; STRING: see pipeline/loose.h */
 };
 
 struct lp_extraction {          /* json a="x.y[0]", logfmt a="b" */

@@ -6,6 +6,7 @@
 #include "query/logql/parse-private.h"
 
 #include "query/pipeline/ip.h"
+#include "query/pipeline/loose.h"
 #include "query/pipeline/path.h"
 #include "query/pipeline/pattern.h"
 #include "query/regex.h"
@@ -90,6 +91,13 @@ static int check_filter(struct lp_parser *p, struct lp_label_filter *f, struct l
 
 		r = lp_ip_compile(&p->query->arena, f->match.value.s, f->match.value.len, &ip, why);
 		f->compiled = ip;
+		return r;
+	}
+	if (f->kind == LP_FILTER_STRING && f->match.re) {
+		struct lp_loose *loose = NULL;
+
+		r = lp_loose_compile(&p->query->arena, &f->match.value, &loose);
+		f->compiled = loose;
 		return r;
 	}
 	return 0;

@@ -10,5 +10,9 @@ src_query_libquery_a_SOURCES += \
 	src/query/logql/units.c src/query/logql/units.h \
 	src/query/pipeline/ip.c src/query/pipeline/ip.h \
 	src/query/pipeline/path.c src/query/pipeline/path.h \
-	src/query/pipeline/pipeline.h \
-	src/query/pipeline/pattern.c src/query/pipeline/pattern.h
+	src/query/pipeline/pattern.c src/query/pipeline/pattern.h \
+	src/query/pipeline/pipeline.c src/query/pipeline/pipeline.h src/query/pipeline/pipeline-private.h \
+	src/query/pipeline/labels.c src/query/pipeline/filters.c src/query/pipeline/extract.c \
+	src/query/pipeline/json.c src/query/pipeline/jsonscan.c src/query/pipeline/jsonscan.h \
+	src/query/pipeline/logfmt.c \
+	src/query/pipeline/loose.c src/query/pipeline/loose.h

@@ -104,13 +104,13 @@ static bool looks_like_v6(const char *s, size_t n)
 {
 	size_t hex = 0;
 
-	if (n <= 4)
+	if (n < 3)
 		return false;
 	if (s[0] == ':')
 		return s[1] == ':' && isxdigit((unsigned char)s[2]);
-	while (hex < 5 && isxdigit((unsigned char)s[hex]))
+	while (hex < 5 && hex < n && isxdigit((unsigned char)s[hex]))
 		hex++;
-	return hex && hex < 5 && s[hex] == ':';
+	return hex && hex < 5 && hex < n && s[hex] == ':';
 }
 
 static size_t span(const char *s, size_t n, bool v6)

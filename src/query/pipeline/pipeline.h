@@ -31,7 +31,7 @@ struct lp_pipeline_label {
 struct lp_pipeline_result {
 	const char *line;
 	size_t line_len;
-	/* Ascending names, no empty values; valid until the next call with this state.  Includes __error__ and __error_details__.
+	/* Ascending names; parsed ones may be empty in log queries; valid until the next call with this state.  Includes __error__ and __error_details__.
 	 * Metric queries: the labels of the series after grouping. */
 	const struct lp_pipeline_label *labels;
 	uint32_t n_labels;
@@ -52,7 +52,7 @@ struct lp_pipeline_spec {
 	bool skip_line_filters;                 /* the leading line filters have been applied by the scanner */
 };
 
-/* -ENOMEM. */
+/* -ENOMEM; -EOPNOTSUPP a stage that is not there yet (line_format, label_format). */
 int lp_pipeline_open(const struct lp_pipeline_spec *spec, struct lp_pipeline **ret_pipeline);
 void lp_pipeline_close(struct lp_pipeline **pipeline);
 /* Nothing but line filters: labels stay those of stream and metadata and no line is changed. */

@@ -1,0 +1,267 @@
+/* A forgiving JSON scanner.
+ *
+ * Guarantees: never reads outside [s, s + n); finding a member costs its length, a nested object is measured once per level
+ * (the caller bounds depth by LP_JSON_MAX_DEPTH).  What is accepted follows github.com/buger/jsonparser, Loki's scanner. */
+#include "query/pipeline/jsonscan.h"
+
+#include "common/utf8.h"
+
+#include <errno.h>
+#include <string.h>
+
+static const char *skip_blanks(const char *p, const char *end)
+{
+	while (p < end && (*p == ' ' || *p == '\n' || *p == '\r' || *p == '\t'))
+		p++;
+	return p;
+}
+
+/* After an opening quote: behind the closing one, or NULL.  A quote counts after an even number of backslashes; each backslash is
+ * counted for one quote only. */
+static const char *string_end(const char *p, const char *end)
+{
+	const char *from = p;
+
+	while (p < end) {
+		const char *quote = memchr(p, '"', (size_t)(end - p)), *back;
+
+		if (!quote)
+			return NULL;
+		for (back = quote; back > from && back[-1] == '\\';)
+			back--;
+		if (!((quote - back) & 1))
+			return quote + 1;
+		p = from = quote + 1;
+	}
+	return NULL;
+}
+
+/* At an opening bracket: behind the one that closes it, or NULL.  Only this kind of bracket counts. */
+static const char *block_end(const char *p, const char *end, char open, char close)
+{
+	size_t level = 0;
+
+	while (p < end) {
+		if (*p == '"') {
+			p = string_end(p + 1, end);
+			if (!p)
+				return NULL;
+			continue;
+		}
+		if (*p == open)
+			level++;
+		else if (*p == close && !--level)
+			return p + 1;
+		p++;
+	}
+	return NULL;
+}
+
+static int fail(const char **ret_why, const char *why)
+{
+	*ret_why = why;
+	return -EBADMSG;
+}
+
+static int scan_word(const char **p, const char *end, struct lp_json_value *v, const char **ret_why)
+{
+	const char *from = *p, *to = from;
+
+	while (to < end && !(*to == ' ' || *to == '\n' || *to == '\r' || *to == '\t' || *to == ',' || *to == '}' || *to == ']'))
+		to++;
+	v->s = from;
+	v->len = (size_t)(to - from);
+	if ((v->len == 4 && !memcmp(from, "true", 4)) || (v->len == 5 && !memcmp(from, "false", 5)))
+		v->type = LP_JSON_BOOL;
+	else if (v->len == 4 && !memcmp(from, "null", 4))
+		v->type = LP_JSON_NULL;
+	else if (v->len && ((*from >= '0' && *from <= '9') || *from == '-'))
+		v->type = LP_JSON_NUMBER;
+	else
+		return fail(ret_why, "Unknown value type");
+	*p = to;
+	return 0;
+}
+
+static int scan_value(const char **p, const char *end, struct lp_json_value *v, const char **ret_why)
+{
+	const char *from = skip_blanks(*p, end), *to;
+
+	if (from == end)
+		return fail(ret_why, "Malformed JSON error");
+	if (*from == '"') {
+		to = string_end(from + 1, end);
+		if (!to)
+			return fail(ret_why, "Value is string, but can't find closing '\"' symbol");
+		*v = (struct lp_json_value){ LP_JSON_STRING, from + 1, (size_t)(to - from) - 2 };
+	} else if (*from == '{' || *from == '[') {
+		bool object = *from == '{';
+
+		to = block_end(from, end, *from, object ? '}' : ']');
+		if (!to)
+			return fail(ret_why, object ? "Value looks like object, but can't find closing '}' symbol"
+						    : "Value is array, but can't find closing ']' symbol");
+		*v = (struct lp_json_value){ object ? LP_JSON_OBJECT : LP_JSON_ARRAY, from, (size_t)(to - from) };
+	} else {
+		*p = from;
+		return scan_word(p, end, v, ret_why);
+	}
+	*p = to;
+	return 0;
+}
+
+int lp_json_begin(struct lp_json_iter *it, const char *s, size_t n, bool object, const char **ret_why)
+{
+	it->end = s + n;
+	it->p = skip_blanks(s, it->end);
+	it->object = object;
+	it->first = true;
+	if (it->p == it->end || *it->p != (object ? '{' : '['))
+		return fail(ret_why, object ? "Value looks like object, but can't find closing '}' symbol" : "Value is not an array");
+	it->p = skip_blanks(it->p + 1, it->end);
+	return it->p == it->end ? fail(ret_why, "Malformed JSON error") : 0;
+}
+
+/* Between members: over the comma.  1: a member follows, 0: the end. */
+static int separator(struct lp_json_iter *it, const char **ret_why)
+{
+	char close = it->object ? '}' : ']';
+
+	it->p = skip_blanks(it->p, it->end);
+	if (it->p == it->end)
+		return fail(ret_why, "Value is array, but can't find closing ']' symbol");
+	if (it->first) {
+		it->first = false;
+		return *it->p != close;
+	}
+	if (*it->p == close)
+		return 0;
+	if (*it->p != ',')
+		return fail(ret_why, "Value looks like object, but can't find closing '}' symbol");
+	it->p = skip_blanks(it->p + 1, it->end);
+	if (it->p == it->end)
+		return fail(ret_why, "Value is array, but can't find closing ']' symbol");
+	/* A comma before the end is forgiven. */
+	return *it->p != close;
+}
+
+int lp_json_next(struct lp_json_iter *it, const char **ret_key, size_t *ret_key_len, struct lp_json_value *ret_value, const char **ret_why)
+{
+	int r = separator(it, ret_why);
+
+	if (r <= 0)
+		return r;
+	if (it->object) {
+		const char *key, *to;
+
+		if (*it->p != '"')
+			return fail(ret_why, "Value looks like object, but can't find closing '}' symbol");
+		key = it->p + 1;
+		to = string_end(key, it->end);
+		if (!to)
+			return fail(ret_why, "Malformed JSON error");
+		*ret_key = key;
+		*ret_key_len = (size_t)(to - key) - 1;
+		it->p = skip_blanks(to, it->end);
+		if (it->p == it->end || *it->p != ':')
+			return fail(ret_why, "Malformed JSON error");
+		it->p++;
+	}
+	r = scan_value(&it->p, it->end, ret_value, ret_why);
+	return r < 0 ? r : 1;
+}
+
+/* Four hex digits after \u, or -1. */
+static int32_t unicode(const char *p, const char *end)
+{
+	int32_t v = 0;
+
+	if (end - p < 6 || p[0] != '\\' || p[1] != 'u')
+		return -1;
+	for (int i = 2; i < 6; i++) {
+		char c = p[i] | 0x20;
+
+		if (p[i] >= '0' && p[i] <= '9')
+			v = v * 16 + (p[i] - '0');
+		else if (c >= 'a' && c <= 'f')
+			v = v * 16 + (c - 'a' + 10);
+		else
+			return -1;
+	}
+	return v;
+}
+
+/* One escape at p; its length, or 0. */
+static size_t unescape_one(const char *p, const char *end, char **out)
+{
+	static const char simple[] = "\"\"\\\\//b\bf\fn\nr\rt\t";
+	int32_t cp, low;
+	size_t len = 6;
+
+	if (end - p < 2)
+		return 0;
+	for (const char *s = simple; *s; s += 2)
+		if (p[1] == *s) {
+			*(*out)++ = s[1];
+			return 2;
+		}
+	cp = unicode(p, end);
+	if (cp < 0)
+		return 0;
+	if (cp >= 0xd800 && cp < 0xe000) {
+		low = unicode(p + 6, end);
+		if (low < 0xdc00)
+			return 0;
+		cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);
+		len = 12;
+	}
+	if (cp > 0x10ffff || (cp >= 0xd800 && cp < 0xe000))
+		cp = 0xfffd;
+	*out += lp_utf8_put((uint8_t *)*out, (uint32_t)cp);
+	return len;
+}
+
+bool lp_json_unescape(struct lp_pipeline_state *st, const char *s, size_t n, const char **ret_s, size_t *ret_len)
+{
+	const char *end = s + n;
+	char *out, *p;
+
+	*ret_s = s;
+	*ret_len = n;
+	if (!memchr(s, '\\', n))
+		return true;
+	out = p = lp_scratch_alloc(&st->scratch, n + 4);
+	if (!out) {
+		st->no_memory = true;
+		return false;
+	}
+	while (s < end) {
+		size_t len = 1;
+
+		if (*s == '\\') {
+			len = unescape_one(s, end, &p);
+			if (!len)
+				return false;
+		} else {
+			*p++ = *s;
+		}
+		s += len;
+	}
+	*ret_s = out;
+	*ret_len = (size_t)(p - out);
+	return true;
+}
+
+const char *lp_json_text(struct lp_pipeline_state *st, const struct lp_json_value *v, size_t *ret_len)
+{
+	const char *s;
+
+	*ret_len = v->len;
+	if (v->type != LP_JSON_STRING)
+		return v->type == LP_JSON_NULL ? (*ret_len = 0, "") : v->s;
+	if (!lp_json_unescape(st, v->s, v->len, &s, ret_len)) {
+		*ret_len = 0;
+		return "";
+	}
+	return lp_clean_utf8(st, s, *ret_len, " ", ret_len);
+}

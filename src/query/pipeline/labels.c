@@ -1,0 +1,334 @@
+/* The labels of one line while its pipeline runs, the memory of that line, and which labels parsers are asked for.
+ *
+ * Guarantees: at most LP_PIPELINE_MAX_LABELS labels and a bounded amount of scratch memory per line, whatever the line;
+ * names are compared by a 32-bit hash first.  One state belongs to one thread (query threads); nothing is lost if it dies. */
+#include "query/pipeline/pipeline-private.h"
+
+#include "common/utf8.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define FIRST_CHUNK (64u << 10)
+#define MAX_SCRATCH (16u * LP_PIPELINE_MAX_OUTPUT)
+#define EXTRACTED "_extracted"
+
+/* ---- scratch -------------------------------------------------------------------------------------- */
+
+void *lp_scratch_alloc(struct lp_scratch *sc, size_t n)
+{
+	struct lp_scratch_chunk *chunk = sc->chunks;
+
+	n = (n + 15) & ~(size_t)15;
+	if (!chunk || chunk->cap - sc->used < n) {
+		size_t cap = n > FIRST_CHUNK ? n : FIRST_CHUNK;
+
+		if (sc->total + cap > MAX_SCRATCH)
+			return NULL;
+		chunk = malloc(sizeof *chunk + cap);
+		if (!chunk)
+			return NULL;
+		chunk->cap = cap;
+		chunk->next = sc->chunks;
+		sc->chunks = chunk;
+		sc->used = 0;
+		sc->total += cap;
+	}
+	sc->used += n;
+	return chunk->data + sc->used - n;
+}
+
+char *lp_scratch_dup(struct lp_scratch *sc, const char *s, size_t n)
+{
+	char *p = lp_scratch_alloc(sc, n + 1);
+
+	if (!p)
+		return NULL;
+	memcpy(p, s, n);
+	p[n] = '\0';
+	return p;
+}
+
+void lp_scratch_reset(struct lp_scratch *sc)
+{
+	while (sc->chunks && sc->chunks->next) {
+		struct lp_scratch_chunk *chunk = sc->chunks;
+
+		sc->chunks = chunk->next;
+		sc->total -= chunk->cap;
+		free(chunk);
+	}
+	sc->used = 0;
+}
+
+void lp_scratch_free(struct lp_scratch *sc)
+{
+	lp_scratch_reset(sc);
+	free(sc->chunks);
+	memset(sc, 0, sizeof *sc);
+}
+
+/* ---- entries -------------------------------------------------------------------------------------- */
+
+/* FNV-1a: short names, and only to tell most of them apart. */
+uint32_t lp_labels_name_hash(const char *s, size_t n)
+{
+	uint32_t h = 2166136261u;
+
+	for (size_t i = 0; i < n; i++)
+		h = (h ^ (unsigned char)s[i]) * 16777619u;
+	return h;
+}
+
+static bool same(const struct lp_entry *e, uint32_t hash, const char *name, size_t len)
+{
+	return e->name_hash == hash && e->name_len == len && !memcmp(e->name, name, len);
+}
+
+struct lp_entry *lp_entry_find(struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	uint32_t hash = lp_labels_name_hash(name, len);
+
+	for (uint32_t i = 0; i < st->n_entries; i++)
+		if (!st->entries[i].dead && same(&st->entries[i], hash, name, len))
+			return &st->entries[i];
+	return NULL;
+}
+
+bool lp_entry_in_base(const struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	uint32_t hash = lp_labels_name_hash(name, len);
+
+	for (uint32_t i = 0; i < st->n_base; i++)
+		if (same(&st->base[i], hash, name, len))
+			return true;
+	return false;
+}
+
+static bool is_word(const char *s, size_t n, const char *word)
+{
+	return strlen(word) == n && !memcmp(s, word, n);
+}
+
+bool lp_entry_get(const struct lp_pipeline_state *st, const char *name, size_t len, const char **ret_value, size_t *ret_len)
+{
+	const struct lp_entry *e;
+
+	if (len > 7 && is_word(name, len, "__error__")) {
+		*ret_value = st->error ? st->error : "";
+		*ret_len = strlen(*ret_value);
+		return st->error != NULL;
+	}
+	if (len > 7 && is_word(name, len, "__error_details__")) {
+		*ret_value = st->error_details ? st->error_details : "";
+		*ret_len = st->error_details ? st->error_details_len : 0;
+		return st->error_details != NULL;
+	}
+	e = lp_entry_find((struct lp_pipeline_state *)st, name, len);
+	if (!e) {
+		*ret_value = "";
+		*ret_len = 0;
+		return false;
+	}
+	*ret_value = e->value;
+	*ret_len = e->value_len;
+	return true;
+}
+
+void lp_entry_delete(struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	struct lp_entry *e = lp_entry_find(st, name, len);
+
+	if (e) {
+		e->dead = true;
+		st->changed = true;
+	}
+}
+
+void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+	struct lp_entry *e = lp_entry_find(st, name, name_len);
+
+	if (e && e->category > category)
+		return;
+	if (!e) {
+		if (st->n_entries == LP_PIPELINE_MAX_LABELS)
+			return;
+		e = &st->entries[st->n_entries++];
+		e->name = name;
+		e->name_len = (uint32_t)name_len;
+		e->name_hash = lp_labels_name_hash(name, name_len);
+		e->dead = false;
+	}
+	e->category = category;
+	e->value = value;
+	e->value_len = (uint32_t)value_len;
+	st->changed = true;
+}
+
+/* ---- hints ---------------------------------------------------------------------------------------- */
+
+/* The index of the hint that a label serves, by its own name or with the suffix; n_names: none. */
+static uint32_t hint_of(const struct lp_hints *h, const char *name, size_t len)
+{
+	size_t stem = len > sizeof EXTRACTED - 1 && !memcmp(name + len - (sizeof EXTRACTED - 1), EXTRACTED, sizeof EXTRACTED - 1)
+		? len - (sizeof EXTRACTED - 1) : 0;
+
+	for (uint32_t i = 0; i < h->n_names; i++) {
+		const struct lp_str *want = h->names[i];
+
+		if (want->len == len && !memcmp(want->s, name, len))
+			return i;
+		if (stem && want->len == stem && !memcmp(want->s, name, stem))
+			return i;
+	}
+	return h->n_names;
+}
+
+bool lp_hints_none(const struct lp_pipeline_state *st)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+
+	return !h->all && !h->n_names;
+}
+
+bool lp_hints_want(const struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+
+	return h->all || hint_of(h, name, len) < h->n_names;
+}
+
+bool lp_hints_want_prefix(const struct lp_pipeline_state *st, const char *prefix, size_t len)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+
+	if (h->all)
+		return true;
+	for (uint32_t i = 0; i < h->n_names; i++)
+		if (h->names[i]->len >= len && !memcmp(h->names[i]->s, prefix, len))
+			return true;
+	return false;
+}
+
+bool lp_hints_done(const struct lp_pipeline_state *st)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+
+	return !h->all && h->n_names && h->n_names <= 64 && st->n_extracted == h->n_names;
+}
+
+static void record(struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+	uint32_t i = h->all ? 64 : hint_of(h, name, len);
+
+	if (i < h->n_names && i < 64 && !(st->extracted >> i & 1)) {
+		st->extracted |= 1ull << i;
+		st->n_extracted++;
+	}
+}
+
+void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+	const struct lp_entry *e = lp_entry_find(st, name, name_len);
+
+	if (lp_entry_in_base(st, name, name_len) || (e && e->category != LP_CATEGORY_PARSED)) {
+		char *longer = lp_scratch_alloc(&st->scratch, name_len + sizeof EXTRACTED);
+
+		if (!longer) {
+			st->no_memory = true;
+			return;
+		}
+		memcpy(longer, name, name_len);
+		memcpy(longer + name_len, EXTRACTED, sizeof EXTRACTED);
+		name = longer;
+		name_len += sizeof EXTRACTED - 1;
+		e = lp_entry_find(st, name, name_len);
+	}
+	if (!lp_hints_want(st, name, name_len) || (e && e->category == LP_CATEGORY_PARSED))
+		return;
+	record(st, name, name_len);
+	lp_entry_set(st, LP_CATEGORY_PARSED, name, name_len, value, value_len);
+}
+
+void lp_state_error(struct lp_pipeline_state *st, const char *error, const char *details, size_t len)
+{
+	if (st->error)
+		return;
+	st->error = error;
+	st->error_details = len ? lp_scratch_dup(&st->scratch, details, len) : NULL;
+	st->error_details_len = st->error_details ? (uint32_t)len : 0;
+}
+
+/* ---- text ----------------------------------------------------------------------------------------- */
+
+static bool name_byte(unsigned char c)
+{
+	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t prefix_len, const char *name, size_t len, size_t *ret_len)
+{
+	char *out, *p;
+
+	while (len && isspace((unsigned char)name[0])) {
+		name++;
+		len--;
+	}
+	while (len && isspace((unsigned char)name[len - 1]))
+		len--;
+	out = p = lp_scratch_alloc(&st->scratch, prefix_len + len + 3);
+	if (!out) {
+		st->no_memory = true;
+		return NULL;
+	}
+	if (prefix_len) {
+		memcpy(p, prefix, prefix_len);
+		p += prefix_len;
+		*p++ = '_';
+	} else if (len && name[0] >= '0' && name[0] <= '9') {
+		*p++ = '_';
+	}
+	for (size_t i = 0; i < len;) {
+		unsigned n = lp_utf8_seq((const uint8_t *)name + i, len - i);
+
+		*p++ = name_byte((unsigned char)name[i]) ? name[i] : '_';
+		i += n ? n : 1;
+	}
+	*p = '\0';
+	*ret_len = (size_t)(p - out);
+	return out;
+}
+
+const char *lp_clean_utf8(struct lp_pipeline_state *st, const char *s, size_t len, const char *with, size_t *ret_len)
+{
+	size_t with_len = strlen(with);
+	const char *bad = memmem(s, len, "\xef\xbf\xbd", 3);
+	char *out, *p;
+
+	*ret_len = len;
+	if (!bad && lp_utf8_valid(s, len))
+		return s;
+	out = p = lp_scratch_alloc(&st->scratch, len * (with_len > 1 ? with_len : 1) + 1);
+	if (!out) {
+		st->no_memory = true;
+		*ret_len = 0;
+		return "";
+	}
+	for (size_t i = 0; i < len;) {
+		unsigned n = lp_utf8_seq((const uint8_t *)s + i, len - i);
+
+		if (!n || (n == 3 && !memcmp(s + i, "\xef\xbf\xbd", 3))) {
+			memcpy(p, with, with_len);
+			p += with_len;
+		} else {
+			memcpy(p, s + i, n);
+			p += n;
+		}
+		i += n ? n : 1;
+	}
+	*ret_len = (size_t)(p - out);
+	return out;
+}

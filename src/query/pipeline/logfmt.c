@@ -1,0 +1,270 @@
+/* Stages that read key=value lines: logfmt, and logfmt with expressions.
+ *
+ * Guarantees: one pass over the line; without --strict a bad pair is skipped, with it the line keeps what came before and gets
+ * __error__="LogfmtParserErr".  The rules for pairs are those of github.com/go-logfmt/logfmt.  Query threads. */
+#include "query/pipeline/pipeline-private.h"
+
+#include "common/utf8.h"
+#include "query/pipeline/path.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+struct pairs {
+	struct lp_pipeline_state *st;
+	const char *s;
+	size_t n, pos;
+	const char *key, *value;
+	size_t key_len, value_len;
+	char error[96];
+};
+
+static int syntax_error(struct pairs *it, const char *what)
+{
+	snprintf(it->error, sizeof it->error, "logfmt syntax error at pos %zu : %s", it->pos + 1, what);
+	return -EBADMSG;
+}
+
+static int unexpected(struct pairs *it, char c)
+{
+	char what[32];
+
+	snprintf(what, sizeof what, "unexpected '%c'", c);
+	return syntax_error(it, what);
+}
+
+/* Go on behind the damaged word. */
+static void skip_word(struct pairs *it)
+{
+	while (it->pos < it->n && (unsigned char)it->s[it->pos] > ' ')
+		it->pos++;
+}
+
+static bool invalid_key(const struct pairs *it)
+{
+	return !lp_utf8_valid(it->key, it->key_len) || memmem(it->key, it->key_len, "\xef\xbf\xbd", 3);
+}
+
+static int quoted_value(struct pairs *it)
+{
+	const char *p = it->s + it->pos + 1, *end = it->s + it->n;
+	const char *from = p;
+
+	while (p < end && *p != '"')
+		p += *p == '\\' && p + 1 < end ? 2 : 1;
+	if (p >= end) {
+		it->pos = it->n;
+		return syntax_error(it, "unterminated quoted value");
+	}
+	it->pos = (size_t)(p + 1 - it->s);
+	it->value = from;
+	it->value_len = (size_t)(p - from);
+	return memchr(from, '\\', it->value_len) ? 2 : 1;
+}
+
+static int scan_value(struct pairs *it)
+{
+	size_t start;
+
+	it->pos++;
+	if (it->pos >= it->n || (unsigned char)it->s[it->pos] <= ' ')
+		return 1;
+	if (it->s[it->pos] == '"')
+		return quoted_value(it);
+	for (start = it->pos; it->pos < it->n && (unsigned char)it->s[it->pos] > ' '; it->pos++)
+		if (it->s[it->pos] == '=' || it->s[it->pos] == '"') {
+			int r = unexpected(it, it->s[it->pos]);
+
+			skip_word(it);
+			return r;
+		}
+	it->value = it->s + start;
+	it->value_len = it->pos - start;
+	return 1;
+}
+
+/* 1 a pair, 2 a pair whose value has escapes, 0 the end, -EBADMSG a bad pair (skipped). */
+static int next_pair(struct pairs *it)
+{
+	size_t start;
+	int r;
+
+	it->value = "";
+	it->value_len = 0;
+	while (it->pos < it->n && (unsigned char)it->s[it->pos] <= ' ')
+		it->pos++;
+	if (it->pos == it->n)
+		return 0;
+	start = it->pos;
+	while (it->pos < it->n && (unsigned char)it->s[it->pos] > ' ' && it->s[it->pos] != '=' && it->s[it->pos] != '"')
+		it->pos++;
+	it->key = it->s + start;
+	it->key_len = it->pos - start;
+	if (it->pos < it->n && (it->s[it->pos] == '"' || (it->s[it->pos] == '=' && !it->key_len))) {
+		r = unexpected(it, it->s[it->pos]);
+		skip_word(it);
+		return r;
+	}
+	if (invalid_key(it)) {
+		r = syntax_error(it, "invalid key");
+		skip_word(it);
+		return r;
+	}
+	return it->pos < it->n && it->s[it->pos] == '=' ? scan_value(it) : 1;
+}
+
+static int hex_value(const char *p, unsigned n)
+{
+	int v = 0;
+
+	for (unsigned i = 0; i < n; i++) {
+		char c = p[i] | 0x20;
+		int d = p[i] >= '0' && p[i] <= '9' ? p[i] - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
+
+		if (d < 0)
+			return -1;
+		v = v * 16 + d;
+	}
+	return v;
+}
+
+/* Undo JSON-like escapes of a quoted value.  False: a bad one. */
+static bool unquote(struct pairs *it)
+{
+	static const char simple[] = "\"\"\\\\//''b\bf\fn\nr\rt\t";
+	const char *s = it->value, *end = s + it->value_len;
+	char *out = lp_scratch_alloc(&it->st->scratch, it->value_len + 4), *p = out;
+
+	if (!out) {
+		it->st->no_memory = true;
+		return false;
+	}
+	while (s < end) {
+		const char *k = simple;
+		int cp;
+
+		if ((unsigned char)*s < ' ')
+			return false;
+		if (*s != '\\') {
+			*p++ = *s++;
+			continue;
+		}
+		if (end - s < 2)
+			return false;
+		while (*k && *k != s[1])
+			k += 2;
+		if (*k) {
+			*p++ = k[1];
+			s += 2;
+			continue;
+		}
+		if (s[1] != 'u' || end - s < 6 || (cp = hex_value(s + 2, 4)) < 0)
+			return false;
+		s += 6;
+		if (cp >= 0xd800 && cp < 0xe000) {
+			int low = cp < 0xdc00 && end - s >= 6 && s[0] == '\\' && s[1] == 'u' ? hex_value(s + 2, 4) : -1;
+
+			if (low >= 0xdc00 && low < 0xe000) {
+				cp = 0x10000 + ((cp - 0xd800) << 10) + (low - 0xdc00);
+				s += 6;
+			} else {
+				cp = 0xfffd;
+			}
+		}
+		p += lp_utf8_put((uint8_t *)p, (uint32_t)cp);
+	}
+	it->value = out;
+	it->value_len = (size_t)(p - out);
+	return true;
+}
+
+/* The next pair with its value ready; as next_pair without 2. */
+static int next_clean(struct pairs *it)
+{
+	int r = next_pair(it);
+
+	if (r == 2)
+		r = unquote(it) ? 1 : syntax_error(it, "invalid quoted value");
+	if (r == 1)
+		it->value = lp_clean_utf8(it->st, it->value, it->value_len, " ", &it->value_len);
+	return r;
+}
+
+static bool broken(struct lp_pipeline_state *st, const struct pairs *it)
+{
+	lp_state_error(st, "LogfmtParserErr", it->error, strlen(it->error));
+	return true;
+}
+
+bool lp_run_logfmt(struct lp_pipeline_state *st, const struct lp_step *step)
+{
+	struct pairs it = { .st = st, .s = st->line, .n = st->line_len };
+	const char *name;
+	size_t len;
+	int r;
+
+	if (lp_hints_none(st))
+		return true;
+	while ((r = next_clean(&it)) != 0) {
+		if (r < 0) {
+			if (step->stage->strict)
+				return broken(st, &it);
+			continue;
+		}
+		name = lp_sanitize(st, "", 0, it.key, it.key_len, &len);
+		if (!name)
+			return true;
+		if (!len || (!it.value_len && !step->stage->keep_empty))
+			continue;
+		lp_entry_extract(st, name, len, it.value, it.value_len);
+		if (lp_hints_done(st))
+			break;
+	}
+	return true;
+}
+
+static bool is_key(const struct pairs *it, const struct lp_str *s)
+{
+	return s->len == it->key_len && !memcmp(s->s, it->key, s->len);
+}
+
+/* Labels of expressions that found nothing are empty. */
+static bool fill(struct lp_pipeline_state *st, const struct lp_stage *stage)
+{
+	for (uint32_t i = 0; i < stage->n_extractions; i++) {
+		const struct lp_str *label = &stage->extractions[i].label;
+
+		if (!lp_entry_find(st, label->s, label->len))
+			lp_entry_extract(st, label->s, label->len, "", 0);
+	}
+	return true;
+}
+
+bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step)
+{
+	const struct lp_stage *stage = step->stage;
+	struct pairs it = { .st = st, .s = st->line, .n = st->line_len };
+	int r;
+
+	if (lp_hints_none(st))
+		return true;
+	while ((r = next_clean(&it)) != 0) {
+		if (r < 0) {
+			if (stage->strict) {
+				broken(st, &it);
+				break;
+			}
+			continue;
+		}
+		for (uint32_t i = 0; i < stage->n_extractions; i++) {
+			const struct lp_path *path = stage->extractions[i].path;
+			const struct lp_str *label = &stage->extractions[i].label;
+
+			/* A pair with the name of the label counts as well (Loki). */
+			if (is_key(&it, &path->steps[0].key) || is_key(&it, label))
+				lp_entry_extract(st, label->s, label->len, it.value, it.value_len);
+		}
+	}
+	return fill(st, stage);
+}

@@ -16,7 +16,8 @@ struct totals {
 	unsigned faults;
 };
 
-/* Is there a later group of this life of the file behind off?  Then what stopped the walk is damage and not the end of the log. */
+/* Does a later group of this life of the file say that what stopped the walk had been committed?  Then it is damage; else it is an
+ * append that was never finished (a kill inside a write, a power cut that kept later pages and lost earlier ones). */
 static bool groups_follow(const struct lp_map *map, const struct lp_walwalk *walk)
 {
 	struct lp_walgroup_head group;
@@ -26,9 +27,10 @@ static bool groups_follow(const struct lp_map *map, const struct lp_walwalk *wal
 
 		if (lp_le32(p) != LP_WALGROUP_MAGIC || lp_le64(p + 8) != walk->salt)
 			continue;
-		uint64_t sequence = lp_le64(p + 40);
+		uint32_t sequence = lp_le32(p + 40);
 
-		if (sequence > walk->sequence && lp_walgroup_check(p, map->len - off, walk->salt, sequence, &group) == 0)
+		if (sequence > walk->sequence && lp_walgroup_check(p, map->len - off, walk->salt, sequence, &group) == 0 &&
+		    group.committed > walk->off)
 			return true;
 	}
 	return false;
@@ -48,7 +50,7 @@ static void judge_tail(const char *path, const struct lp_map *map, const struct 
 	struct lp_walgroup_head group;
 
 	if (groups_follow(map, walk)) {
-		printf("%s: offset %zu: a damaged record, and valid ones behind it\n", path, walk->off);
+		printf("%s: offset %zu: a damaged record, and a later one says that it was committed\n", path, walk->off);
 		t->faults++;
 	} else if (walk->off != walk->group_end ||
 		   (walk->off <= map->len && lp_walgroup_check(map->p + walk->off, map->len - walk->off, walk->salt, walk->sequence + 1, &group) == 0)) {

@@ -347,7 +347,7 @@ int lp_wal_append(struct lp_wal *wal, uint16_t lane, uint64_t pos, const void *r
 		if (r < 0)
 			return r;
 	}
-	lp_walgroup_make(&group, wal->cur.salt, wal->epoch, lane, pos, bytes, wal->sequence + 1);
+	lp_walgroup_make(&group, wal->cur.salt, wal->epoch, lane, pos, bytes, wal->sequence + 1, (uint32_t)wal->committed_off);
 	struct iovec iov[2] = { { &group, sizeof group }, { (void *)(uintptr_t)records, bytes } };
 
 	wal->dirty = true;

@@ -198,7 +198,7 @@ static inline bool fix_wal_append(struct fix_wal *wal, const struct lp_buf *rec)
 
 	if (wal->off + LP_WALGROUP_HEAD + rec->len > wal->size)
 		return false;
-	lp_walgroup_make(&group, FIX_SALT + wal->number, FIX_EPOCH, 0, wal->pos, (uint32_t)rec->len, ++wal->sequence);
+	lp_walgroup_make(&group, FIX_SALT + wal->number, FIX_EPOCH, 0, wal->pos, (uint32_t)rec->len, ++wal->sequence, 0);
 	ck_assert_int_eq(pwrite(wal->fd, rec->data, rec->len, (off_t)(wal->off + LP_WALGROUP_HEAD)), (ssize_t)rec->len);
 	ck_assert_int_eq(pwrite(wal->fd, &group, sizeof group, (off_t)wal->off), (ssize_t)sizeof group);
 	wal->off += LP_WALGROUP_HEAD + rec->len;

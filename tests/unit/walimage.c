@@ -96,7 +96,7 @@ void walimage_add(struct walimage *image, const struct walimage_row *rows, uint3
 	memcpy(rec.data, &head, sizeof head);
 	head.crc = lp_crc32c(0, rec.data, rec.len);
 	memcpy(rec.data, &head, sizeof head);
-	lp_walgroup_make(&group, image->salt, head.epoch, 0, image->pos, head.bytes, ++image->sequence);
+	lp_walgroup_make(&group, image->salt, head.epoch, 0, image->pos, head.bytes, ++image->sequence, 0);
 	lp_buf_append(&image->bytes, &group, sizeof group);
 	lp_buf_append(&image->bytes, rec.data, rec.len);
 	image->pos += rec.len;

@@ -31,14 +31,14 @@ int lp_walfile_head_check(const void *p, size_t avail, struct lp_walfile_head *r
 }
 
 void lp_walgroup_make(struct lp_walgroup_head *group, uint64_t salt, uint64_t epoch, uint16_t lane, uint64_t pos, uint32_t bytes,
-		      uint64_t sequence)
+		      uint32_t sequence, uint32_t committed)
 {
 	*group = (struct lp_walgroup_head){ .magic = LP_WALGROUP_MAGIC, .salt = salt, .epoch = epoch, .pos = pos,
-					    .bytes = bytes, .lane = lane, .sequence = sequence };
+					    .bytes = bytes, .lane = lane, .sequence = sequence, .committed = committed };
 	group->crc = lp_crc32c(0, (const uint8_t *)group + 8, LP_WALGROUP_HEAD - 8);
 }
 
-int lp_walgroup_check(const void *p, size_t avail, uint64_t salt, uint64_t sequence, struct lp_walgroup_head *ret_group)
+int lp_walgroup_check(const void *p, size_t avail, uint64_t salt, uint32_t sequence, struct lp_walgroup_head *ret_group)
 {
 	struct lp_walgroup_head group;
 

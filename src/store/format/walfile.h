@@ -6,7 +6,9 @@
  *
  * Group (at a multiple of 16): the writer puts one before the records that it takes from one lane at a time.
  *   0 u32 magic "LPG1" | 4 u32 crc32c of bytes 8..47 | 8 u64 salt of the file | 16 u64 epoch | 24 u64 lane position of the first record |
- *   32 u32 bytes of records that follow | 36 u16 lane | 38 u16 zero | 40 u64 sequence: 1 for the first group of the file, then +1
+ *   32 u32 bytes of records that follow | 36 u16 lane | 38 u16 zero | 40 u32 sequence: 1 for the first group of the file, then +1 |
+ *  44 u32 offset in this file before which everything was committed when the group was written: damage before it is damage,
+ *  behind it may be an append that was never finished
  *   48 records (walrec.h), one after another, exactly as in the lane
  *
  * A group is valid if and only if magic, salt, crc and sequence hold.  Its records are valid if and only if each passes
@@ -37,7 +39,7 @@ struct lp_walgroup_head {
 	uint64_t salt, epoch, pos;
 	uint32_t bytes;
 	uint16_t lane, zero;
-	uint64_t sequence;
+	uint32_t sequence, committed;
 };
 _Static_assert(sizeof(struct lp_walgroup_head) == LP_WALGROUP_HEAD, "WAL group layout");
 
@@ -45,9 +47,9 @@ void lp_walfile_head_make(struct lp_walfile_head *head, uint32_t number, uint64_
 /* -EBADMSG; -EPROTO another version or unknown feature bits. */
 int lp_walfile_head_check(const void *p, size_t avail, struct lp_walfile_head *ret_head);
 void lp_walgroup_make(struct lp_walgroup_head *group, uint64_t salt, uint64_t epoch, uint16_t lane, uint64_t pos, uint32_t bytes,
-		      uint64_t sequence);
+		      uint32_t sequence, uint32_t committed);
 /* Check the group head at p (>= 16-byte aligned); avail counts from p.  -EBADMSG. */
-int lp_walgroup_check(const void *p, size_t avail, uint64_t salt, uint64_t sequence, struct lp_walgroup_head *ret_group);
+int lp_walgroup_check(const void *p, size_t avail, uint64_t salt, uint32_t sequence, struct lp_walgroup_head *ret_group);
 
 /* Walk a file's valid records.  With `checked` every record is verified in full (recovery, verify); without it
  * only heads are looked at (readers below the committed position). */
@@ -57,7 +59,7 @@ struct lp_walwalk {
 	bool checked;
 	/* state */
 	uint64_t salt;
-	uint64_t sequence;              /* of the current group */
+	uint32_t sequence;              /* of the current group */
 	size_t off;                     /* of the next record or group */
 	size_t group_end;               /* offset where the current group's records end */
 	uint64_t next_pos;

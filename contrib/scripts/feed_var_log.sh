@@ -17,7 +17,7 @@ while read -r f; do
 	awk -v file="$f" -v now="$(date +%s)" -v n="$n" '
 		BEGIN { printf "{\"streams\":[{\"stream\":{\"job\":\"varlog\",\"filename\":\"%s\"},\"values\":[", file }
 		{ gsub(/\\/, "\\\\"); gsub(/"/, "\\\""); gsub(/\t/, "\\t"); gsub(/\r/, "")
-		  printf "%s[\"%d%09d\",\"%s\"]", NR > 1 ? "," : "", now - 1, NR * 1000, $0 }
+		  printf "%s[\"%d%09d\",\"%s\"]", (NR > 1 ? "," : ""), now - 1, NR * 1000, $0 }
 		END { printf "]}]}" }' "$tmp/lines" >"$tmp/body"
 	curl -fsS -o /dev/null -X POST -H 'Content-Type: application/json' ${key:+-H "X-API-Key: $key"} --data-binary @"$tmp/body" \
 		"$url/loki/api/v1/push" && total=$((total + n)) || echo "not sent: $f" >&2

@@ -16,7 +16,7 @@ while [ "$i" -lt "$n" ]; do
 		for (i = first; i < first + 10 && i < n; i++) {
 			s = svc[1 + int(rand() * 5)]; l = lvl[1 + int(rand() * 7)]; m = msg[1 + int(rand() * 8)]
 			printf "%s{\"stream\":{\"service\":\"%s\",\"level\":\"%s\",\"source\":\"generated\"},\"values\":[[\"%d%09d\",\"level=%s msg=\\\"%s\\\" duration=%dms status=%d request_id=%08x\"]]}", \
-				i > first ? "," : "", s, l, now, i % 1000000000, l, m, 1 + int(rand() * 900), l == "error" ? 500 : 200, int(rand() * 4294967295)
+				(i > first ? "," : ""), s, l, now, i % 1000000000, l, m, 1 + int(rand() * 900), (l == "error" ? 500 : 200), int(rand() * 4294967295)
 		}
 		printf "]}"
 	}')

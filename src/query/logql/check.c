@@ -9,6 +9,7 @@
 #include "query/pipeline/loose.h"
 #include "query/pipeline/path.h"
 #include "query/pipeline/pattern.h"
+#include "query/pipeline/template.h"
 #include "query/regex.h"
 
 #include <errno.h>
@@ -118,6 +119,45 @@ static int check_extraction(struct lp_parser *p, const struct lp_stage *stage, s
 	return r;
 }
 
+static int check_template(struct lp_parser *p, const struct lp_str *text, const char *name, struct lp_template **ret_tmpl, struct lp_buf *why)
+{
+	struct lp_logql_owned *owned = lp_parse_own(p);
+	int r = lp_template_compile(text->s, text->len, name, &owned->tmpl, why);
+
+	if (r == 0)
+		*ret_tmpl = owned->tmpl;
+	return r;
+}
+
+static int check_line_format(struct lp_parser *p, struct lp_stage *stage, struct lp_buf *why)
+{
+	struct lp_buf inner = { .max = 4096 };
+	int r = check_template(p, &stage->text, "line", &stage->tmpl, &inner);
+
+	if (r < 0)
+		lp_buf_printf(why, "invalid line template: %s", lp_buf_cstr(&inner));
+	lp_buf_free(&inner);
+	return r;
+}
+
+static int check_label_templates(struct lp_parser *p, struct lp_stage *stage, struct lp_buf *why)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; i < stage->n_formats && r == 0; i++) {
+		struct lp_label_format *f = &stage->formats[i];
+		struct lp_buf inner = { .max = 4096 };
+
+		if (f->rename)
+			continue;
+		r = check_template(p, &f->value, "label", &f->tmpl, &inner);
+		if (r < 0)
+			lp_buf_printf(why, "invalid template for label '%s': %s", f->label.s, lp_buf_cstr(&inner));
+		lp_buf_free(&inner);
+	}
+	return r;
+}
+
 static int check_label_formats(const struct lp_stage *stage, struct lp_buf *why)
 {
 	for (uint32_t i = 0; i < stage->n_formats; i++) {
@@ -150,7 +190,12 @@ static int check_stage(struct lp_parser *p, struct lp_stage *stage, struct lp_bu
 			r = check_extraction(p, stage, &stage->extractions[i], why);
 		break;
 	case LP_STAGE_LABEL_FILTER: r = check_filter(p, stage->filter, why); break;
-	case LP_STAGE_LABEL_FORMAT: r = check_label_formats(stage, why); break;
+	case LP_STAGE_LINE_FORMAT: r = check_line_format(p, stage, why); break;
+	case LP_STAGE_LABEL_FORMAT:
+		r = check_label_formats(stage, why);
+		if (r == 0)
+			r = check_label_templates(p, stage, why);
+		break;
 	default: break;
 	}
 	return r;

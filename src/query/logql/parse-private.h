@@ -10,6 +10,7 @@
 struct lp_logql_owned {
 	struct lp_logql_owned *next;
 	struct lp_regex *re;
+	struct lp_template *tmpl;
 };
 
 struct lp_parser {

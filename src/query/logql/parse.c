@@ -14,6 +14,7 @@
 #include "query/logql/parse-private.h"
 
 #include "query/logql/units.h"
+#include "query/pipeline/template.h"
 #include "query/regex.h"
 
 #include <errno.h>
@@ -773,8 +774,10 @@ void lp_logql_free(struct lp_logql **query)
 {
 	if (!query || !*query)
 		return;
-	for (struct lp_logql_owned *owned = (*query)->owned; owned; owned = owned->next)
+	for (struct lp_logql_owned *owned = (*query)->owned; owned; owned = owned->next) {
 		lp_regex_free(&owned->re);
+		lp_template_free(&owned->tmpl);
+	}
 	lp_arena_free(&(*query)->arena);
 	free(*query);
 	*query = NULL;

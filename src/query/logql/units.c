@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define NS_PER_S 1000000000ll
+#define LARGE_EXPONENT 6        /* Go's %v: from here on with an exponent */
 
 static bool is_digit(char c)
 {
@@ -401,7 +402,7 @@ void lp_units_print_float(struct lp_buf *out, double v)
 		return;
 	int precision = shortest_precision(v), exponent = exponent_of(v, precision);
 
-	if (exponent < -4 || exponent >= 21)
+	if (exponent < -4 || exponent >= LARGE_EXPONENT)
 		lp_buf_printf(out, "%.*e", precision, v);
 	else
 		print_plain(out, v, precision, exponent);

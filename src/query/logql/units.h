@@ -20,7 +20,7 @@ int lp_units_float(const char *s, size_t n, double *ret_v);
 void lp_units_print_prom_duration(struct lp_buf *out, int64_t ns);      /* 1d12h */
 void lp_units_print_go_duration(struct lp_buf *out, int64_t ns);        /* 1h0m0s */
 void lp_units_print_bytes(struct lp_buf *out, double bytes);            /* 3.0kB */
-void lp_units_print_float(struct lp_buf *out, double v);                /* Go's %v: shortest, exponent from 1e21 */
+void lp_units_print_float(struct lp_buf *out, double v);                /* Go's %v: shortest, exponent from 1e06 */
 void lp_units_print_fixed(struct lp_buf *out, double v);                /* shortest without an exponent */
 void lp_units_print_quoted(struct lp_buf *out, const char *s, size_t n);/* Go's strconv.Quote */
 

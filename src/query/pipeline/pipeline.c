@@ -8,6 +8,7 @@
 
 #include "query/logql/units.h"
 #include "query/pipeline/pattern.h"
+#include "query/pipeline/template.h"
 #include "query/regex.h"
 #include "store/format/labels.h"
 
@@ -50,6 +51,17 @@ static int filter_hints(struct lp_pipeline *p, const struct lp_label_filter *f)
 	return r < 0 ? r : filter_hints(p, f->right);
 }
 
+static int template_hints(struct lp_pipeline *p, const struct lp_template *tmpl)
+{
+	unsigned n;
+	const struct lp_str *fields = lp_template_fields(tmpl, &n);
+	int r = 0;
+
+	for (unsigned i = 0; i < n && r == 0; i++)
+		r = add_hint(p, &fields[i]);
+	return r;
+}
+
 static int stage_hints(struct lp_pipeline *p, const struct lp_stage *s)
 {
 	int r = 0;
@@ -57,6 +69,11 @@ static int stage_hints(struct lp_pipeline *p, const struct lp_stage *s)
 	for (; s && r == 0; s = s->next)
 		switch (s->kind) {
 		case LP_STAGE_LABEL_FILTER: r = filter_hints(p, s->filter); break;
+		case LP_STAGE_LINE_FORMAT: r = template_hints(p, s->tmpl); break;
+		case LP_STAGE_LABEL_FORMAT:
+			for (uint32_t i = 0; i < s->n_formats && r == 0; i++)
+				r = s->formats[i].rename ? add_hint(p, &s->formats[i].value) : template_hints(p, s->formats[i].tmpl);
+			break;
 		default: break;
 		}
 	return r;
@@ -103,7 +120,8 @@ static int compile_step(struct lp_pipeline *p, struct lp_step *step)
 	case LP_STAGE_PATTERN: step->run = lp_run_pattern; break;
 	case LP_STAGE_UNPACK: step->run = lp_run_unpack; break;
 	case LP_STAGE_LABEL_FILTER: step->run = lp_run_label_filter; break;
-	case LP_STAGE_LINE_FORMAT: case LP_STAGE_LABEL_FORMAT: return -EOPNOTSUPP;
+	case LP_STAGE_LINE_FORMAT: step->run = lp_run_line_format; break;
+	case LP_STAGE_LABEL_FORMAT: step->run = lp_run_label_format; break;
 	case LP_STAGE_DECOLORIZE: step->run = lp_run_decolorize; break;
 	case LP_STAGE_DROP: step->run = lp_run_drop; break;
 	case LP_STAGE_KEEP: step->run = lp_run_keep; break;

@@ -52,7 +52,7 @@ struct lp_pipeline_spec {
 	bool skip_line_filters;                 /* the leading line filters have been applied by the scanner */
 };
 
-/* -ENOMEM; -EOPNOTSUPP a stage that is not there yet (line_format, label_format). */
+/* -ENOMEM. */
 int lp_pipeline_open(const struct lp_pipeline_spec *spec, struct lp_pipeline **ret_pipeline);
 void lp_pipeline_close(struct lp_pipeline **pipeline);
 /* Nothing but line filters: labels stay those of stream and metadata and no line is changed. */

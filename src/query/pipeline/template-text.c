@@ -1,0 +1,570 @@
+/* Templates: the functions over text, regular expressions, encodings, units and time.
+ *
+ * Guarantees: every result is bounded by LP_PIPELINE_MAX_OUTPUT; mistakes in arguments end the execution with a text.
+ * Query threads. */
+#include "query/pipeline/template-private.h"
+
+#include "common/utf8.h"
+#include "query/logql/units.h"
+#include "query/regex.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct lp_tv tv;
+
+static tv tv_int(int64_t i) { return (tv){ .kind = LP_TV_INT, .i = i }; }
+static tv tv_float(double f) { return (tv){ .kind = LP_TV_FLOAT, .f = f }; }
+static tv tv_bool(bool b) { return (tv){ .kind = LP_TV_BOOL, .b = b }; }
+
+static tv tv_sub(const tv *v, size_t from, size_t to)
+{
+	tv out = *v;
+
+	out.str.s += from;
+	out.str.n = to - from;
+	return out;
+}
+
+static const char *find(const tv *in, size_t from, const tv *what)
+{
+	return memmem(in->str.s + from, in->str.n - from, what->str.s, what->str.n);
+}
+
+/* ---- strings -------------------------------------------------------------------------------------- */
+
+struct lp_tv lp_tfunc_case(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	tv out = lp_tv_str(run, a[0].str.s, a[0].str.n);
+	char *s = (char *)out.str.s;
+
+	for (size_t i = 0; i < out.str.n && !run->failed; i++) {
+		unsigned char c = (unsigned char)s[i], next = i + 1 < out.str.n ? (unsigned char)s[i + 1] : 0;
+		bool start = !i || !((s[i - 1] >= 'a' && s[i - 1] <= 'z') || (s[i - 1] >= 'A' && s[i - 1] <= 'Z') || (s[i - 1] >= '0' && s[i - 1] <= '9') ||
+				     s[i - 1] == '_' || (s[i - 1] & 0x80));
+
+		if (op == 'l' && c >= 'A' && c <= 'Z')
+			s[i] |= 0x20;
+		if ((op == 'u' || (op == 't' && start)) && c >= 'a' && c <= 'z')
+			s[i] &= (char)~0x20;
+		/* Latin-1 letters: the two bytes differ in one bit as well. */
+		if (c == 0xc3 && next >= 0x80 && next <= 0xbe && next != 0x97 && next != 0xb7) {
+			if (op == 'l' && next < 0xa0)
+				s[i + 1] = (char)(next | 0x20);
+			if ((op == 'u' || (op == 't' && start)) && next >= 0xa0)
+				s[i + 1] = (char)(next & ~0x20);
+		}
+	}
+	return out;
+}
+
+struct lp_tv lp_tfunc_trunc(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	int64_t c = lp_tv_int(&a[0]), len = (int64_t)a[1].str.n;
+
+	if (c < 0 && len + c > 0)
+		return tv_sub(&a[1], (size_t)(len + c), (size_t)len);
+	return c >= 0 && len > c ? tv_sub(&a[1], 0, (size_t)c) : a[1];
+}
+
+struct lp_tv lp_tfunc_substr(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	int64_t from = lp_tv_int(&a[0]), to = lp_tv_int(&a[1]), len = (int64_t)a[2].str.n;
+
+	if (from < 0)
+		from = 0;
+	else if (to < 0 || to > len)
+		to = len;
+	if (to < 0 || to > len || from > to)
+		return lp_trun_fail(run, "error calling substr: runtime error: slice bounds out of range [%lld:%lld]", (long long)from, (long long)to);
+	return tv_sub(&a[2], (size_t)from, (size_t)to);
+}
+
+static tv replace(struct lp_trun *run, const tv *in, const tv *old, const tv *with, int64_t max)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	size_t at = 0;
+
+	while (max && at <= in->str.n) {
+		const char *hit = find(in, at, old);
+		size_t skip = old->str.n;
+
+		if (!hit)
+			break;
+		lp_buf_append(&out, in->str.s + at, (size_t)(hit - in->str.s) - at);
+		lp_buf_append(&out, with->str.s, with->str.n);
+		at = (size_t)(hit - in->str.s) + skip;
+		if (!skip) {
+			unsigned step = at < in->str.n ? lp_utf8_seq((const uint8_t *)in->str.s + at, in->str.n - at) : 1;
+
+			step = step ? step : 1;
+			if (at < in->str.n)
+				lp_buf_append(&out, in->str.s + at, step);
+			at += step;
+		}
+		max--;
+	}
+	if (at < in->str.n)
+		lp_buf_append(&out, in->str.s + at, in->str.n - at);
+	return lp_tv_take(run, &out);
+}
+
+struct lp_tv lp_tfunc_replace(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	return op ? replace(run, &a[0], &a[1], &a[2], lp_tv_int(&a[3])) : replace(run, &a[2], &a[0], &a[1], -1);
+}
+
+/* op: 1 left, 2 right, 3 both. */
+static tv trim_set(const tv *in, const char *set, size_t set_len, int op)
+{
+	size_t from = 0, to = in->str.n;
+
+	while ((op & 1) && from < to && memchr(set, in->str.s[from], set_len))
+		from++;
+	while ((op & 2) && to > from && memchr(set, in->str.s[to - 1], set_len))
+		to--;
+	return tv_sub(in, from, to);
+}
+
+struct lp_tv lp_tfunc_trim_space(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	return trim_set(&a[0], " \t\n\v\f\r", 6, 3);
+}
+
+struct lp_tv lp_tfunc_trim(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	return trim_set(&a[0], a[1].str.s, a[1].str.n, op);
+}
+
+struct lp_tv lp_tfunc_trim_all(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	return trim_set(&a[1], a[0].str.s, a[0].str.n, 3);
+}
+
+/* op bit 0: sprig's order (the text last); bit 1: suffix. */
+struct lp_tv lp_tfunc_trim_fix(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	const tv *in = &a[op & 1], *fix = &a[!(op & 1)];
+	size_t k = fix->str.n, len = in->str.n;
+
+	if (k > len || memcmp(op & 2 ? in->str.s + len - k : in->str.s, fix->str.s, k))
+		return *in;
+	return op & 2 ? tv_sub(in, 0, len - k) : tv_sub(in, k, len);
+}
+
+struct lp_tv lp_tfunc_has(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	size_t k = a[0].str.n, len = a[1].str.n;
+
+	if (op == 'c')
+		return tv_bool(find(&a[1], 0, &a[0]) != NULL);
+	return tv_bool(k <= len && !memcmp(op == 'p' ? a[1].str.s : a[1].str.s + len - k, a[0].str.s, k));
+}
+
+struct lp_tv lp_tfunc_indent(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	int64_t pad = lp_tv_int(&a[0]);
+
+	if (pad < 0)
+		return lp_trun_fail(run, "error calling indent: strings: negative Repeat count");
+	if (op)
+		lp_buf_byte(&out, '\n');
+	for (size_t i = 0; i <= a[1].str.n && !out.failed; i++) {
+		if (!i || a[1].str.s[i - 1] == '\n')
+			for (int64_t k = 0; k < pad && !out.failed; k++)
+				lp_buf_byte(&out, ' ');
+		if (i < a[1].str.n)
+			lp_buf_byte(&out, (uint8_t)a[1].str.s[i]);
+	}
+	return lp_tv_take(run, &out);
+}
+
+struct lp_tv lp_tfunc_repeat(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	int64_t count = lp_tv_int(&a[0]);
+
+	if (count < 0)
+		return lp_trun_fail(run, "error calling repeat: strings: negative Repeat count");
+	for (int64_t i = 0; i < count && a[1].str.n && !out.failed; i++)
+		lp_buf_append(&out, a[1].str.s, a[1].str.n);
+	return lp_tv_take(run, &out);
+}
+
+struct lp_tv lp_tfunc_align(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	int64_t count = lp_tv_int(&a[0]), len = 0;
+	size_t at = 0;
+
+	for (size_t i = 0; i < a[1].str.n; i++)
+		len += ((unsigned char)a[1].str.s[i] & 0xc0) != 0x80;
+	if (count < 0 || count == len)
+		return a[1];
+	if (count < len) {
+		int64_t skip = op ? len - count : count;
+
+		for (; at < a[1].str.n; at++)
+			if (((unsigned char)a[1].str.s[at] & 0xc0) != 0x80 && !skip--)
+				break;
+		return op ? tv_sub(&a[1], at, a[1].str.n) : tv_sub(&a[1], 0, at);
+	}
+	if (!op)
+		lp_buf_append(&out, a[1].str.s, a[1].str.n);
+	for (int64_t i = len; i < count && !out.failed; i++)
+		lp_buf_byte(&out, ' ');
+	if (op)
+		lp_buf_append(&out, a[1].str.s, a[1].str.n);
+	return lp_tv_take(run, &out);
+}
+
+/* ---- regular expressions -------------------------------------------------------------------------- */
+
+/* Go's Regexp.Expand: $1, ${name}, $$. */
+static void expand(struct lp_buf *out, const struct lp_regex *re, const tv *with, const char *in, const int64_t *offsets)
+{
+	const char *p = with->str.s, *end = p + with->str.n;
+
+	while (p < end) {
+		const char *name;
+		size_t len = 0;
+		bool brace;
+		unsigned group = 0, groups = lp_regex_groups(re);
+
+		if (*p != '$' || p + 1 == end) {
+			lp_buf_byte(out, (uint8_t)*p++);
+			continue;
+		}
+		if (p[1] == '$') {
+			lp_buf_byte(out, '$');
+			p += 2;
+			continue;
+		}
+		brace = p[1] == '{';
+		name = p + 1 + brace;
+		while (name + len < end && (name[len] == '_' || (name[len] >= '0' && name[len] <= '9') || (name[len] >= 'a' && name[len] <= 'z') ||
+					    (name[len] >= 'A' && name[len] <= 'Z')))
+			len++;
+		if (!len || (brace && (name + len == end || name[len] != '}'))) {
+			lp_buf_byte(out, (uint8_t)*p++);
+			continue;
+		}
+		p = name + len + brace;
+		bool number = true;
+
+		for (size_t i = 0; i < len; i++) {
+			number = number && name[i] >= '0' && name[i] <= '9';
+			group = number && group < 100000 ? group * 10 + (unsigned)(name[i] - '0') : group;
+		}
+		for (unsigned g = 1; g < groups && !number; g++) {
+			const char *have = lp_regex_group_name(re, g);
+
+			if (have && strlen(have) == len && !memcmp(have, name, len)) {
+				group = g;
+				break;
+			}
+			group = groups;
+		}
+		if (group < groups && offsets[2 * group] >= 0)
+			lp_buf_append(out, in + offsets[2 * group], (size_t)(offsets[2 * group + 1] - offsets[2 * group]));
+	}
+}
+
+/* op: 'c' count, 'r' replace, 'l' replace by literal text. */
+struct lp_tv lp_tfunc_regex(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, why = { .max = 4096 };
+	int64_t offsets[2 * 64], count = 0, last_end = -1;
+	struct lp_regex *re = NULL;
+	size_t at = 0, copied = 0;
+	unsigned groups;
+	tv v;
+
+	if (lp_regex_compile(a[0].str.s, a[0].str.n, 0, &re, &why) < 0) {
+		v = lp_trun_fail(run, "error calling %s: %s", op == 'c' ? "count" : "regexReplaceAll", lp_buf_cstr(&why));
+		lp_buf_free(&why);
+		return v;
+	}
+	groups = lp_regex_groups(re) < 64 ? lp_regex_groups(re) : 64;
+	while (at <= a[1].str.n && lp_regex_captures(re, a[1].str.s, a[1].str.n, at, offsets, groups) && !out.failed) {
+		size_t from = (size_t)offsets[0], to = (size_t)offsets[1];
+
+		if (++run->steps > LP_TMPL_MAX_STEPS) {
+			lp_trun_fail(run, "template takes too many steps (limit %u)", LP_TMPL_MAX_STEPS);
+			break;
+		}
+		/* An empty match right behind the last one does not count. */
+		if (to > from || (int64_t)from != last_end) {
+			count++;
+			lp_buf_append(&out, a[1].str.s + copied, from - copied);
+			if (op == 'r')
+				expand(&out, re, &a[2], a[1].str.s, offsets);
+			else if (op == 'l')
+				lp_buf_append(&out, a[2].str.s, a[2].str.n);
+			copied = to;
+			last_end = (int64_t)to;
+		}
+		if (to > from) {
+			at = to;
+		} else {
+			unsigned step = to < a[1].str.n ? lp_utf8_seq((const uint8_t *)a[1].str.s + to, a[1].str.n - to) : 1;
+
+			at = to + (step ? step : 1);
+		}
+	}
+	lp_buf_append(&out, a[1].str.s + copied, a[1].str.n - copied);
+	lp_regex_free(&re);
+	lp_buf_free(&why);
+	v = op == 'c' ? tv_int(count) : lp_tv_take(run, &out);
+	lp_buf_free(&out);
+	return v;
+}
+
+/* ---- encodings ------------------------------------------------------------------------------------ */
+
+static const char b64[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+
+struct lp_tv lp_tfunc_b64enc(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	const unsigned char *s = (const unsigned char *)a[0].str.s;
+	size_t len = a[0].str.n;
+
+	for (size_t i = 0; i < len; i += 3) {
+		uint32_t v = (uint32_t)s[i] << 16 | (i + 1 < len ? (uint32_t)s[i + 1] << 8 : 0) | (i + 2 < len ? s[i + 2] : 0);
+
+		lp_buf_byte(&out, (uint8_t)b64[v >> 18]);
+		lp_buf_byte(&out, (uint8_t)b64[v >> 12 & 63]);
+		lp_buf_byte(&out, i + 1 < len ? (uint8_t)b64[v >> 6 & 63] : '=');
+		lp_buf_byte(&out, i + 2 < len ? (uint8_t)b64[v & 63] : '=');
+	}
+	return lp_tv_take(run, &out);
+}
+
+struct lp_tv lp_tfunc_b64dec(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	size_t len = a[0].str.n, i = 0, bad = SIZE_MAX;
+	uint32_t acc = 0;
+	unsigned have = 0;
+
+	for (; i < len && bad == SIZE_MAX; i++) {
+		const char *p = a[0].str.s[i] ? strchr(b64, a[0].str.s[i]) : NULL;
+
+		if (a[0].str.s[i] == '\n' || a[0].str.s[i] == '\r')
+			continue;
+		if (!p) {
+			bool padding = a[0].str.s[i] == '=' && have >= 2 && i + (have == 2 ? 2 : 1) == len && a[0].str.s[len - 1] == '=';
+
+			if (!padding)
+				bad = i;
+			break;
+		}
+		acc = acc << 6 | (uint32_t)(p - b64);
+		if (++have == 4) {
+			lp_buf_byte(&out, (uint8_t)(acc >> 16));
+			lp_buf_byte(&out, (uint8_t)(acc >> 8));
+			lp_buf_byte(&out, (uint8_t)acc);
+			have = 0;
+			acc = 0;
+		}
+	}
+	/* Padding may be missing, but one character alone is no byte. */
+	if (bad == SIZE_MAX && have == 1)
+		bad = len - 1;
+	if (bad != SIZE_MAX) {
+		lp_buf_reset(&out);
+		lp_buf_printf(&out, "illegal base64 data at input byte %zu", bad);
+	} else if (have >= 2) {
+		acc <<= 6 * (4 - have);
+		lp_buf_byte(&out, (uint8_t)(acc >> 16));
+		if (have == 3)
+			lp_buf_byte(&out, (uint8_t)(acc >> 8));
+	}
+	return lp_tv_take(run, &out);
+}
+
+static int hex(char c)
+{
+	return c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : -1;
+}
+
+struct lp_tv lp_tfunc_urldecode(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	const char *s = a[0].str.s;
+
+	for (size_t i = 0; i < a[0].str.n; i++) {
+		if (s[i] != '%') {
+			lp_buf_byte(&out, s[i] == '+' ? ' ' : (uint8_t)s[i]);
+			continue;
+		}
+		if (i + 2 >= a[0].str.n || hex(s[i + 1]) < 0 || hex(s[i + 2]) < 0) {
+			size_t k = a[0].str.n - i < 3 ? a[0].str.n - i : 3;
+
+			lp_buf_free(&out);
+			return lp_trun_fail(run, "error calling urldecode: invalid URL escape \"%.*s\"", (int)k, s + i);
+		}
+		lp_buf_byte(&out, (uint8_t)(hex(s[i + 1]) << 4 | hex(s[i + 2])));
+		i += 2;
+	}
+	return lp_tv_take(run, &out);
+}
+
+struct lp_tv lp_tfunc_urlencode(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, text = { .max = LP_PIPELINE_MAX_OUTPUT };
+
+	for (uint32_t i = 0; i < n; i++)
+		lp_tv_print(&text, &a[i], run);
+	for (size_t i = 0; i < text.len; i++) {
+		uint8_t c = text.data[i];
+
+		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c && strchr("-_.~", c)))
+			lp_buf_byte(&out, c);
+		else if (c == ' ')
+			lp_buf_byte(&out, '+');
+		else
+			lp_buf_printf(&out, "%%%02X", c);
+	}
+	lp_buf_free(&text);
+	return lp_tv_take(run, &out);
+}
+
+/* html and js */
+struct lp_tv lp_tfunc_escape(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	static const char *const html[] = { "<&lt;", ">&gt;", "&&amp;", "\"&#34;", "'&#39;" };
+	static const char *const js[] = { "\\\\\\", "'\\'", "\"\\\"", "<\\u003C", ">\\u003E", "&\\u0026", "=\\u003D", "\n\\u000A", "\r\\u000D", "\t\\u0009" };
+	const char *const *table = op == 'h' ? html : js;
+	size_t entries = op == 'h' ? 5 : 10;
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, text = { .max = LP_PIPELINE_MAX_OUTPUT };
+
+	for (uint32_t i = 0; i < n; i++)
+		lp_tv_print(&text, &a[i], run);
+	for (size_t i = 0; i < text.len; i++) {
+		size_t k = 0;
+
+		while (k < entries && (uint8_t)table[k][0] != text.data[i])
+			k++;
+		if (k < entries)
+			lp_buf_str(&out, table[k] + 1);
+		else if (op != 'h' && text.data[i] < 0x20)
+			lp_buf_printf(&out, "\\u%04X", text.data[i]);
+		else
+			lp_buf_byte(&out, text.data[i]);
+	}
+	lp_buf_free(&text);
+	return lp_tv_take(run, &out);
+}
+
+/* ---- units and time ------------------------------------------------------------------------------- */
+
+struct lp_tv lp_tfunc_bytes(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	uint64_t bytes;
+	int64_t ns;
+
+	if (op == 'b') {
+		if (lp_units_bytes(a[0].str.s, a[0].str.n, &bytes) == 0)
+			return tv_float((double)bytes);
+		return lp_trun_fail(run, "error calling bytes: cannot parse \"%.*s\"", (int)(a[0].str.n > 100 ? 100 : a[0].str.n), a[0].str.s);
+	}
+	if (lp_units_go_duration(a[0].str.s, a[0].str.n, &ns, NULL) == 0)
+		return tv_float((double)(ns / 1000000000) + (double)(ns % 1000000000) / 1e9);
+	return lp_trun_fail(run, "error calling duration: time: invalid duration \"%.*s\"", (int)(a[0].str.n > 100 ? 100 : a[0].str.n), a[0].str.s);
+}
+
+static tv tv_time(int64_t sec, int64_t ns)
+{
+	tv out = { .kind = LP_TV_TIME };
+
+	out.time.sec = sec + (ns < 0 ? -1 : 0);
+	out.time.ns = (int32_t)(ns < 0 ? ns + 1000000000 : ns);
+	return out;
+}
+
+struct lp_tv lp_tfunc_now(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct timespec ts;
+
+	clock_gettime(CLOCK_REALTIME, &ts);
+	return tv_time(ts.tv_sec, ts.tv_nsec);
+}
+
+struct lp_tv lp_tfunc_epoch(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = 64 };
+	int64_t scale = op == 's' ? 1 : op == 'm' ? 1000 : 1000000000;
+
+	if (a[0].kind != LP_TV_TIME)
+		return lp_trun_fail(run, "wrong type for value; expected time.Time; got %s", lp_tv_type(&a[0]));
+	lp_buf_i64(&out, (int64_t)((uint64_t)a[0].time.sec * (uint64_t)scale + (uint64_t)(a[0].time.ns / (1000000000 / scale))));
+	return lp_tv_take(run, &out);
+}
+
+struct lp_tv lp_tfunc_unix_to_time(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	char copy[32], *end;
+	long long v;
+
+	if (a[0].str.n >= sizeof copy)
+		return lp_trun_fail(run, "error calling unixToTime: unable to parse time");
+	memcpy(copy, a[0].str.s, a[0].str.n);
+	copy[a[0].str.n] = '\0';
+	errno = 0;
+	v = strtoll(copy, &end, 10);
+	if (!*copy || *end || errno)
+		return lp_trun_fail(run, "error calling unixToTime: unable to parse time '%s': strconv.ParseInt: parsing \"%s\": invalid syntax", copy, copy);
+	switch (a[0].str.n) {
+	case 5: return tv_time(v * 86400, 0);
+	case 10: return tv_time(v, 0);
+	case 13: return tv_time(v / 1000, v % 1000 * 1000000);
+	case 16: return tv_time(v / 1000000, v % 1000000 * 1000);
+	case 19: return tv_time(v / 1000000000, v % 1000000000);
+	default: return lp_trun_fail(run, "error calling unixToTime: unable to parse time '%s': unsupported length", copy);
+	}
+}
+
+struct lp_tv lp_tfunc_date(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	tv when = a[1];
+
+	if (when.kind == LP_TV_INT)
+		when = tv_time(a[1].i, 0);
+	else if (when.kind != LP_TV_TIME)
+		when = lp_tfunc_now(run, NULL, 0, 0);
+	lp_gotime_format(&out, when.time.sec, when.time.ns, a[0].str.s, a[0].str.n);
+	return lp_tv_take(run, &out);
+}
+
+/* op: 1 with a zone.  What does not parse is the zero time, year 1. */
+struct lp_tv lp_tfunc_to_date(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	int64_t sec = -62135596800, zone = 0;
+	int32_t ns = 0;
+
+	if (lp_gotime_parse(a[0].str.s, a[0].str.n, a[1 + op].str.s, a[1 + op].str.n, &sec, &ns) && op)
+		zone = lp_gotime_zone(a[1].str.s, a[1].str.n, sec);
+	return tv_time(sec - zone, ns);
+}
+
+struct lp_tv lp_tfunc_timestamp(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	int64_t ts = run->data->state->ts_ns;
+
+	return tv_time(ts / 1000000000, ts % 1000000000);
+}
+
+struct lp_tv lp_tfunc_line(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	tv out = { .kind = LP_TV_STRING };
+
+	out.str.s = run->data->state->line;
+	out.str.n = run->data->state->line_len;
+	return out;
+}

@@ -6,6 +6,7 @@
 
 #include "common/arena.h"
 #include "query/logql/ast.h"
+#include "query/pipeline/pipeline.h"
 #include "query/query.h"
 
 #include <pthread.h>
@@ -100,6 +101,8 @@ struct lp_query {
 	struct lp_snapshot *snapshot;
 	struct lp_items plan;
 	struct lp_line_filter *filter;
+	struct lp_pipeline *pipeline;           /* log queries: the stages behind the filter */
+	bool pipeline_drops;                    /* one of them may drop a line */
 
 	pthread_mutex_t lock;                   /* what tasks merge into */
 	pthread_mutex_t error_lock;             /* taken last */
@@ -181,6 +184,7 @@ extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, valu
 extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
 void lp_result_error_json(struct lp_query *query);      /* result.c */
 int lp_log_result(struct lp_query *query);              /* result.c */
+void lp_result_stats_json(struct lp_query *query);
 void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len);
 
 #endif

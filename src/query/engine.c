@@ -316,6 +316,7 @@ static void query_release(struct lp_query *query)
 	free(query->plan.items);
 	free(query->plan.tasks);
 	lp_line_filter_close(&query->filter);
+	lp_pipeline_close(&query->pipeline);
 	lp_logql_free(&query->logql);
 	lp_snapshot_release(&query->snapshot);
 	lp_buf_free(&query->out);

@@ -35,6 +35,7 @@ struct lp_query_params {
 	int64_t interval_ns;
 	uint32_t limit;
 	bool forward;
+	bool categorize;                /* log queries: metadata and parsed labels beside each line instead of in the stream */
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;
 	uint32_t max_series;

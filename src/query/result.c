@@ -1,11 +1,15 @@
 /* Answers of log queries: Loki's streams and the original API's list.  Entries come from query->kept, in order.
  *
- * Loki: entries are grouped by their result labels (stream labels and structured metadata, a name that stands in both gets
- * _extracted), groups sorted by the label string.  Written in pieces of 64 KiB; process: worker, a pool thread. */
+ * Kept entries are stored ones: the pipeline runs once more over each of them here, and says what its line and its labels
+ * look like in the answer.  That is at most `limit` lines, and while scanning nothing that a pipeline makes has to be kept.
+ * Loki: entries are grouped by their result labels, groups sorted by the label string.  With categorized labels the group is
+ * made of what is left of the stream's labels; metadata and parsed labels stand beside each line.
+ * Written in pieces of 64 KiB; process: worker, a pool thread. */
 #include "query/engine-private.h"
 
 #include "common/jsonw.h"
 #include "common/rfc3339.h"
+#include "query/logql/units.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -13,45 +17,9 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
-#define MAX_PAIRS 512u
+#define NO_GROUP UINT32_MAX
 
 /* ---- labels ---- */
-
-/* Stream labels and metadata as sorted pairs; names that had to change live in `names`. */
-static int merge_pairs(const uint8_t *labels, size_t len, const uint8_t *meta, size_t meta_len, struct lp_label *pairs, size_t *ret_n,
-		       struct lp_arena *names)
-{
-	struct lp_labels_iter it;
-	size_t n = 0, n_stream;
-	int r = lp_labels_iter(&it, labels, len, NULL, NULL);
-
-	while (r == 0 && n < MAX_PAIRS && (r = lp_labels_next(&it, &pairs[n])) > 0) {
-		n++;
-		r = 0;
-	}
-	n_stream = n;
-	if (r >= 0 && meta_len)
-		r = lp_metadata_iter(&it, meta, meta_len);
-	while (r == 0 && meta_len && n < MAX_PAIRS && (r = lp_labels_next(&it, &pairs[n])) > 0) {
-		for (size_t i = 0; i < n_stream; i++) {
-			if (pairs[i].name_len != pairs[n].name_len || memcmp(pairs[i].name, pairs[n].name, pairs[n].name_len) != 0)
-				continue;
-			char *name = lp_arena_alloc(names, pairs[n].name_len + 10);
-
-			if (!name)
-				return -ENOMEM;
-			memcpy(name, pairs[n].name, pairs[n].name_len);
-			memcpy(name + pairs[n].name_len, "_extracted", 10);
-			pairs[n].name = name;
-			pairs[n].name_len += 10;
-			break;
-		}
-		n++;
-		r = 0;
-	}
-	*ret_n = n;
-	return r < 0 ? r : 0;
-}
 
 void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len)
 {
@@ -72,58 +40,73 @@ void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len
 	lp_buf_byte(out, '}');
 }
 
+static void pairs_json(struct lp_buf *out, const struct lp_pipeline_label *labels, uint32_t n, unsigned categories)
+{
+	bool comma = false;
+
+	lp_buf_byte(out, '{');
+	for (uint32_t i = 0; i < n; i++) {
+		if (!(categories >> labels[i].category & 1))
+			continue;
+		if (comma)
+			lp_buf_byte(out, ',');
+		comma = true;
+		lp_jsonw_str(out, labels[i].name, labels[i].name_len);
+		lp_buf_byte(out, ':');
+		lp_jsonw_str(out, labels[i].value, labels[i].value_len);
+	}
+	lp_buf_byte(out, '}');
+}
+
+/* {a="b", c="d"}: what the streams of an answer are sorted by. */
+static void pairs_text(struct lp_buf *out, const struct lp_pipeline_label *labels, uint32_t n, unsigned categories)
+{
+	bool comma = false;
+
+	lp_buf_byte(out, '{');
+	for (uint32_t i = 0; i < n; i++) {
+		if (!(categories >> labels[i].category & 1))
+			continue;
+		if (comma)
+			lp_buf_str(out, ", ");
+		comma = true;
+		lp_buf_append(out, labels[i].name, labels[i].name_len);
+		lp_buf_byte(out, '=');
+		lp_units_print_quoted(out, labels[i].value, labels[i].value_len);
+	}
+	lp_buf_byte(out, '}');
+}
+
 /* ---- groups ---- */
 
-struct group {
-	const struct lp_cand *example;
+#define ALL_CATEGORIES 7u
+#define ONLY(category) (1u << (category))
+
+struct group {                          /* one stream of the answer */
+	const char *json, *text;        /* its labels; arena */
+	size_t json_len, text_len;
 	uint64_t hash;
-	struct lp_buf text;             /* {a="b"}: the order of the result */
-	struct lp_buf labels;           /* canonical bytes of the result labels */
 	uint32_t order;
+};
+
+struct shown {                          /* a kept entry as the answer shows it */
+	const char *line, *extra;       /* extra: the third element, or NULL */
+	size_t line_len, extra_len;
+	uint32_t group;                 /* NO_GROUP: dropped */
 };
 
 struct groups {
 	struct group *v;
-	uint32_t n, cap;
+	size_t n, cap;
 	uint32_t *table, size;
-	uint32_t *of;                   /* entry -> group */
+	struct shown *of;               /* per kept entry */
+	struct lp_arena arena;
+	struct lp_pipeline_state *state;
+	struct lp_buf scratch;
+	unsigned categories;            /* of the group's labels */
+	const uint8_t *labels;          /* stream the state is set to */
+	uint32_t labels_len, stream_group;      /* group of its lines without labels of their own, or NO_GROUP */
 };
-
-static int group_fill(struct group *group)
-{
-	const struct lp_cand *c = group->example;
-	struct lp_label *pairs = malloc(MAX_PAIRS * sizeof *pairs);
-	struct lp_arena names = LP_ARENA_INIT;
-	size_t n = 0;
-
-	if (!pairs)
-		return -ENOMEM;
-	int r = merge_pairs(c->labels, c->labels_len, c->meta, c->meta_len, pairs, &n, &names);
-
-	/* A metadata name may come out equal to another label after renaming: the stream's own stays. */
-	if (r == 0) {
-		r = lp_labels_encode(&group->labels, "", 0, pairs, n);
-		if (r == -EEXIST) {
-			group->labels.len = 0;
-			lp_buf_append(&group->labels, c->labels, c->labels_len);
-			r = 0;
-		}
-	}
-	if (r == 0)
-		lp_labels_print(&group->text, group->labels.data, group->labels.len);
-	if (r == 0 && (group->labels.failed || group->text.failed))
-		r = -ENOMEM;
-	lp_arena_free(&names);
-	free(pairs);
-	return r;
-}
-
-static bool same_group(const struct lp_cand *a, const struct lp_cand *b)
-{
-	return a->labels_len == b->labels_len && a->meta_len == b->meta_len &&
-	       (a->labels == b->labels || memcmp(a->labels, b->labels, a->labels_len) == 0) &&
-	       (!a->meta_len || memcmp(a->meta, b->meta, a->meta_len) == 0);
-}
 
 static int groups_rehash(struct groups *groups)
 {
@@ -145,52 +128,164 @@ static int groups_rehash(struct groups *groups)
 	return 0;
 }
 
-static int group_of(struct lp_query *query, struct groups *groups, const struct lp_cand *cand, uint32_t *ret_group)
+/* A copy that lives as long as the answer is written, charged to the query; NULL: the query has failed or memory ran out. */
+static const char *keep(struct lp_query *query, struct groups *groups, const void *p, size_t n)
 {
-	uint64_t hash = XXH3_64bits_withSeed(cand->labels, cand->labels_len, cand->meta_len ? XXH3_64bits(cand->meta, cand->meta_len) : 0);
+	if (lp_query_charge(query, n) < 0)
+		return NULL;
+	return lp_arena_strndup(&groups->arena, p, n);
+}
 
-	if (groups->n >= groups->size / 2 && groups_rehash(groups) < 0)
+static int group_find(struct lp_query *query, struct groups *groups, const struct lp_pipeline_result *res, uint32_t *ret_group)
+{
+	struct lp_buf *scratch = &groups->scratch;
+
+	lp_buf_reset(scratch);
+	pairs_json(scratch, res->labels, res->n_labels, groups->categories);
+	if (scratch->failed || (groups->n >= groups->size / 2 && groups_rehash(groups) < 0))
 		return -ENOMEM;
+	uint64_t hash = XXH3_64bits(scratch->data, scratch->len);
 	uint32_t at = (uint32_t)hash & (groups->size - 1);
 
 	for (; groups->table[at]; at = (at + 1) & (groups->size - 1)) {
-		struct group *group = &groups->v[groups->table[at] - 1];
+		const struct group *group = &groups->v[groups->table[at] - 1];
 
-		if (group->hash == hash && same_group(group->example, cand)) {
+		if (group->hash == hash && group->json_len == scratch->len && memcmp(group->json, scratch->data, scratch->len) == 0) {
 			*ret_group = groups->table[at] - 1;
 			return 0;
 		}
 	}
-	size_t cap = groups->cap;
-	int r = lp_query_grow(query, (void **)&groups->v, &cap, (size_t)groups->n + 1, sizeof *groups->v);
+	int r = lp_query_grow(query, (void **)&groups->v, &groups->cap, groups->n + 1, sizeof *groups->v);
+	struct group group = { .hash = hash, .json_len = scratch->len };
 
 	if (r < 0)
 		return r;
-	groups->cap = (uint32_t)cap;
-	groups->v[groups->n] = (struct group){ .example = cand, .hash = hash };
-	*ret_group = groups->n++;
-	groups->table[at] = groups->n;
-	r = group_fill(&groups->v[*ret_group]);
-	if (r < 0)
-		return r;
-	return lp_query_charge(query, groups->v[*ret_group].text.cap + groups->v[*ret_group].labels.cap);
+	group.json = keep(query, groups, scratch->data, scratch->len);
+	lp_buf_reset(scratch);
+	pairs_text(scratch, res->labels, res->n_labels, groups->categories);
+	group.text_len = scratch->len;
+	group.text = scratch->failed ? NULL : keep(query, groups, scratch->data, scratch->len);
+	if (!group.json || !group.text)
+		return -ENOMEM;
+	groups->v[groups->n] = group;
+	*ret_group = (uint32_t)groups->n++;
+	groups->table[at] = (uint32_t)groups->n;
+	return 0;
+}
+
+/* Third element of a line with categorized labels: an object, with the categories that have something to say. */
+static int show_extra(struct lp_query *query, struct groups *groups, const struct lp_pipeline_result *res, struct shown *shown)
+{
+	struct lp_buf *scratch = &groups->scratch;
+	bool meta = false, parsed = false;
+
+	for (uint32_t i = 0; i < res->n_labels; i++) {
+		meta |= res->labels[i].category == LP_CATEGORY_METADATA;
+		parsed |= res->labels[i].category == LP_CATEGORY_PARSED;
+	}
+	lp_buf_reset(scratch);
+	lp_buf_byte(scratch, '{');
+	if (meta) {
+		lp_buf_str(scratch, "\"structuredMetadata\":");
+		pairs_json(scratch, res->labels, res->n_labels, ONLY(LP_CATEGORY_METADATA));
+	}
+	if (parsed) {
+		lp_buf_str(scratch, meta ? ",\"parsed\":" : "\"parsed\":");
+		pairs_json(scratch, res->labels, res->n_labels, ONLY(LP_CATEGORY_PARSED));
+	}
+	lp_buf_byte(scratch, '}');
+	shown->extra_len = scratch->len;
+	shown->extra = scratch->failed ? NULL : keep(query, groups, scratch->data, scratch->len);
+	return shown->extra ? 0 : -ENOMEM;
+}
+
+/* The original API names each line's level: that of its labels, else "info". */
+static int show_level(struct lp_query *query, struct groups *groups, const struct lp_pipeline_result *res, struct shown *shown)
+{
+	struct lp_buf *scratch = &groups->scratch;
+
+	lp_buf_reset(scratch);
+	for (uint32_t i = 0; i < res->n_labels; i++)
+		if (res->labels[i].name_len == 5 && memcmp(res->labels[i].name, "level", 5) == 0 && res->labels[i].value_len)
+			lp_jsonw_str(scratch, res->labels[i].value, res->labels[i].value_len);
+	if (!scratch->len)
+		lp_buf_str(scratch, "\"info\"");
+	shown->extra_len = scratch->len;
+	shown->extra = scratch->failed ? NULL : keep(query, groups, scratch->data, scratch->len);
+	return shown->extra ? 0 : -ENOMEM;
+}
+
+static int show(struct lp_query *query, struct groups *groups, const struct lp_cand *cand, struct shown *shown)
+{
+	struct lp_pipeline_result res;
+	int r = 0;
+
+	*shown = (struct shown){ .group = NO_GROUP };
+	if (cand->labels != groups->labels || cand->labels_len != groups->labels_len) {
+		r = lp_pipeline_stream(groups->state, cand->labels, cand->labels_len);
+		groups->labels = r < 0 ? NULL : cand->labels;
+		groups->labels_len = cand->labels_len;
+		groups->stream_group = NO_GROUP;
+	}
+	if (r == 0)
+		r = lp_pipeline_line(groups->state, cand->ts, cand->line, cand->line_len, cand->meta, cand->meta_len, &res);
+	if (r <= 0)
+		return r == -EBADMSG ? 0 : r;   /* bytes that the store should have refused: the rest is still worth an answer */
+	r = 0;
+	if (res.stream_only && groups->stream_group != NO_GROUP)
+		shown->group = groups->stream_group;
+	else
+		r = group_find(query, groups, &res, &shown->group);
+	if (r == 0 && res.stream_only)
+		groups->stream_group = shown->group;
+	shown->line = res.line;
+	shown->line_len = res.line_len;
+	if (r == 0 && res.line != cand->line) {
+		shown->line = keep(query, groups, res.line, res.line_len);
+		r = shown->line ? 0 : -ENOMEM;
+	}
+	if (r == 0 && query->params.kind == LP_QUERY_ORIGINAL)
+		r = show_level(query, groups, &res, shown);
+	else if (r == 0 && query->params.categorize)
+		r = show_extra(query, groups, &res, shown);
+	return r;
+}
+
+static int show_all(struct lp_query *query, struct groups *groups)
+{
+	size_t n = query->kept.n;
+	int r = lp_query_charge(query, n * sizeof *groups->of);
+
+	groups->categories = query->params.categorize ? ONLY(LP_CATEGORY_STREAM) : ALL_CATEGORIES;
+	groups->stream_group = NO_GROUP;
+	if (r == 0)
+		r = lp_pipeline_state_open(query->pipeline, &groups->state);
+	if (r == 0) {
+		groups->of = malloc((n + 1) * sizeof *groups->of);
+		r = groups->of ? 0 : -ENOMEM;
+	}
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (i % 1024 == 1023 && lp_query_stopped(query))
+			return -ECANCELED;
+		r = show(query, groups, &query->kept.v[i], &groups->of[i]);
+	}
+	return r;
 }
 
 static int cmp_group(const void *x, const void *y)
 {
 	const struct group *a = *(struct group *const *)x, *b = *(struct group *const *)y;
-	size_t n = a->text.len < b->text.len ? a->text.len : b->text.len;
-	int c = memcmp(a->text.data, b->text.data, n);
+	size_t n = a->text_len < b->text_len ? a->text_len : b->text_len;
+	int c = memcmp(a->text, b->text, n);
 
-	return c ? c : (a->text.len > b->text.len) - (a->text.len < b->text.len);
+	return c ? c : (a->text_len > b->text_len) - (a->text_len < b->text_len);
 }
 
 static void groups_free(struct groups *groups)
 {
-	for (uint32_t i = 0; i < groups->n; i++) {
-		lp_buf_free(&groups->v[i].text);
-		lp_buf_free(&groups->v[i].labels);
-	}
+	lp_pipeline_state_close(&groups->state);
+	lp_arena_free(&groups->arena);
+	lp_buf_free(&groups->scratch);
 	free(groups->v);
 	free(groups->table);
 	free(groups->of);
@@ -198,24 +293,21 @@ static void groups_free(struct groups *groups)
 
 /* ---- Loki ---- */
 
-static void write_ts(struct lp_buf *out, int64_t ts)
-{
-	lp_buf_byte(out, '"');
-	lp_buf_i64(out, ts);
-	lp_buf_byte(out, '"');
-}
-
-static int write_values(struct lp_query *query, const uint32_t *entries, size_t n)
+static int write_values(struct lp_query *query, const struct groups *groups, const uint32_t *entries, size_t n)
 {
 	struct lp_buf *out = &query->out;
 
 	for (size_t k = 0; k < n; k++) {
-		const struct lp_cand *c = &query->kept.v[entries[k]];
+		const struct shown *shown = &groups->of[entries[k]];
 
-		lp_buf_str(out, k ? ",[" : "[");
-		write_ts(out, c->ts);
-		lp_buf_byte(out, ',');
-		lp_jsonw_str(out, c->line, c->line_len);
+		lp_buf_str(out, k ? ",[\"" : "[\"");
+		lp_buf_i64(out, query->kept.v[entries[k]].ts);
+		lp_buf_str(out, "\",");
+		lp_jsonw_str(out, shown->line, shown->line_len);
+		if (shown->extra) {
+			lp_buf_byte(out, ',');
+			lp_buf_append(out, shown->extra, shown->extra_len);
+		}
 		lp_buf_byte(out, ']');
 		int r = lp_out_flush(query, false);
 
@@ -225,7 +317,7 @@ static int write_values(struct lp_query *query, const uint32_t *entries, size_t 
 	return 0;
 }
 
-static void write_stats(struct lp_query *query)
+void lp_result_stats_json(struct lp_query *query)
 {
 	struct lp_buf *out = &query->out;
 	const struct lp_query_stats *s = &query->stats;
@@ -251,79 +343,63 @@ static void write_stats(struct lp_query *query)
 		      (unsigned long long)s->wal_batches, (unsigned long long)s->wal_batches);
 }
 
-/* Entries sorted by group (stable: each group keeps the order of time), groups by label string, equal ones joined. */
+/* Groups in the order of their label strings; each group's entries keep the order of time. */
 static int write_groups(struct lp_query *query, struct groups *groups)
 {
 	size_t n = query->kept.n;
 	struct group **sorted = malloc((groups->n + 1) * sizeof *sorted);
-	uint32_t *start = calloc((size_t)groups->n + 2, sizeof *start), *entries = malloc((n + 1) * sizeof *entries);
-	uint32_t orders = 0;
-	int r = sorted && start && entries ? 0 : -ENOMEM;
+	uint32_t *at = calloc(groups->n + 2, sizeof *at), *entries = malloc((n + 1) * sizeof *entries);
+	int r = sorted && at && entries ? 0 : -ENOMEM;
 
 	if (r == 0) {
 		for (uint32_t i = 0; i < groups->n; i++)
 			sorted[i] = &groups->v[i];
 		if (groups->n)
 			qsort(sorted, groups->n, sizeof *sorted, cmp_group);
-		for (uint32_t i = 0; i < groups->n; i++) {
-			if (i == 0 || cmp_group(&sorted[i - 1], &sorted[i]) != 0)
-				orders++;
-			sorted[i]->order = orders - 1;
-		}
+		for (uint32_t i = 0; i < groups->n; i++)
+			sorted[i]->order = i;
 		for (size_t i = 0; i < n; i++)
-			start[groups->v[groups->of[i]].order + 1]++;
-		for (uint32_t i = 0; i < orders; i++)
-			start[i + 1] += start[i];
-		uint32_t *at = malloc(((size_t)orders + 1) * sizeof *at);
-
-		r = at ? 0 : -ENOMEM;
-		for (uint32_t i = 0; r == 0 && i < orders; i++)
-			at[i] = start[i];
-		for (size_t i = 0; r == 0 && i < n; i++)
-			entries[at[groups->v[groups->of[i]].order]++] = (uint32_t)i;
-		free(at);
+			if (groups->of[i].group != NO_GROUP)
+				at[groups->v[groups->of[i].group].order + 1]++;
+		for (uint32_t i = 0; i < groups->n; i++)
+			at[i + 1] += at[i];
+		for (size_t i = 0; i < n; i++)
+			if (groups->of[i].group != NO_GROUP)
+				entries[at[groups->v[groups->of[i].group].order]++] = (uint32_t)i;
 	}
+	/* Filling has moved each start to its end, which is where the next group starts. */
 	for (uint32_t i = 0; r == 0 && i < groups->n; i++) {
-		uint32_t order = sorted[i]->order;
+		uint32_t first = i ? at[i - 1] : 0;
 
-		if (i && sorted[i - 1]->order == order)
-			continue;
-		lp_buf_str(&query->out, order ? ",{\"stream\":" : "{\"stream\":");
-		lp_result_labels_json(&query->out, sorted[i]->labels.data, sorted[i]->labels.len);
+		lp_buf_str(&query->out, i ? ",{\"stream\":" : "{\"stream\":");
+		lp_buf_append(&query->out, sorted[i]->json, sorted[i]->json_len);
 		lp_buf_str(&query->out, ",\"values\":[");
-		r = write_values(query, entries + start[order], start[order + 1] - start[order]);
+		r = write_values(query, groups, entries + first, at[i] - first);
 		lp_buf_str(&query->out, "]}");
 	}
 	free(sorted);
-	free(start);
+	free(at);
 	free(entries);
 	return r;
 }
 
-static int loki_result(struct lp_query *query)
+static int loki_result(struct lp_query *query, struct groups *groups)
 {
-	struct groups groups = { 0 };
-	int r = lp_query_charge(query, query->kept.n * 2 * sizeof *groups.of);
+	int r = lp_out_begin(query, 200, "application/json; charset=UTF-8");
 
-	groups.of = r == 0 ? malloc((query->kept.n + 1) * sizeof *groups.of) : NULL;
-	if (r == 0 && !groups.of)
-		r = -ENOMEM;
-	for (size_t i = 0; r == 0 && i < query->kept.n; i++)
-		r = group_of(query, &groups, &query->kept.v[i], &groups.of[i]);
-	if (r == 0)
-		r = lp_out_begin(query, 200, "application/json; charset=UTF-8");
-	if (r == 0) {
-		lp_buf_str(&query->out, "{\"status\":\"success\",\"data\":{\"resultType\":\"streams\",\"result\":[");
-		r = write_groups(query, &groups);
-	}
-	if (r == 0) {
-		lp_buf_str(&query->out, "],\"stats\":");
-		write_stats(query);
-		lp_buf_str(&query->out, "}}");
-		r = lp_out_flush(query, true);
-	}
-	groups_free(&groups);
-	return r;
+	if (r < 0)
+		return r;
+	lp_buf_str(&query->out, "{\"status\":\"success\",\"data\":{\"resultType\":\"streams\",");
+	if (query->params.categorize)
+		lp_buf_str(&query->out, "\"encodingFlags\":[\"categorize-labels\"],");
+	lp_buf_str(&query->out, "\"result\":[");
+	r = write_groups(query, groups);
+	if (r < 0)
+		return r;
+	lp_buf_str(&query->out, "],\"stats\":");
+	lp_result_stats_json(query);
+	lp_buf_str(&query->out, "}}");
+	return lp_out_flush(query, true);
 }
 
 /* ---- the original API ---- */
@@ -345,44 +421,40 @@ static void write_id(struct lp_buf *out, const struct lp_cand *c)
 	lp_buf_printf(out, "\"%016llx%016llx\"", (unsigned long long)h.high64, (unsigned long long)h.low64);
 }
 
-static int write_log(struct lp_query *query, const struct lp_cand *c, bool first)
+static int write_log(struct lp_query *query, const struct groups *groups, size_t i, bool first)
 {
 	struct lp_buf *out = &query->out;
+	const struct lp_cand *c = &query->kept.v[i];
+	const struct group *group = &groups->v[groups->of[i].group];
 	char ts[LP_RFC3339_MAX];
-	struct group group = { .example = c };
-	struct lp_label level;
-	int r = group_fill(&group);
 
-	if (r == 0) {
-		lp_buf_str(out, first ? "{\"id\":" : ",{\"id\":");
-		write_id(out, c);
-		lp_buf_str(out, ",\"timestamp\":");
-		lp_jsonw_str(out, ts, lp_rfc3339_format(ts, c->ts));
-		lp_buf_str(out, ",\"level\":");
-		if (lp_labels_find(group.labels.data, group.labels.len, "level", 5, &level) == 1)
-			lp_jsonw_str(out, level.value, level.value_len);
-		else
-			lp_buf_str(out, "\"info\"");
-		lp_buf_str(out, ",\"message\":");
-		lp_jsonw_str(out, c->line, c->line_len);
-		lp_buf_str(out, ",\"labels\":");
-		lp_result_labels_json(out, group.labels.data, group.labels.len);
-		lp_buf_byte(out, '}');
-		r = lp_out_flush(query, false);
-	}
-	lp_buf_free(&group.text);
-	lp_buf_free(&group.labels);
-	return r;
+	lp_buf_str(out, first ? "{\"id\":" : ",{\"id\":");
+	write_id(out, c);
+	lp_buf_str(out, ",\"timestamp\":");
+	lp_jsonw_str(out, ts, lp_rfc3339_format(ts, c->ts));
+	lp_buf_str(out, ",\"level\":");
+	lp_buf_append(out, groups->of[i].extra, groups->of[i].extra_len);
+	lp_buf_str(out, ",\"message\":");
+	lp_jsonw_str(out, groups->of[i].line, groups->of[i].line_len);
+	lp_buf_str(out, ",\"labels\":");
+	lp_buf_append(out, group->json, group->json_len);
+	lp_buf_byte(out, '}');
+	return lp_out_flush(query, false);
 }
 
-static int original_result(struct lp_query *query)
+static int original_result(struct lp_query *query, struct groups *groups)
 {
+	bool first = true;
 	int r = lp_out_begin(query, 200, "application/json");
 
 	if (r == 0)
 		lp_buf_str(&query->out, "{\"logs\":[");
-	for (size_t i = 0; r == 0 && i < query->kept.n; i++)
-		r = write_log(query, &query->kept.v[i], i == 0);
+	for (size_t i = 0; r == 0 && i < query->kept.n; i++) {
+		if (groups->of[i].group == NO_GROUP)
+			continue;
+		r = write_log(query, groups, i, first);
+		first = false;
+	}
 	if (r < 0)
 		return r;
 	lp_buf_printf(&query->out, "],\"stats\":{\"queriedChunks\":%llu,\"scannedLines\":%llu,\"matchedLines\":%llu,\"executionTime\":%.3f}}",
@@ -438,14 +510,20 @@ static void thin_out(struct lp_query *query)
 int lp_log_result(struct lp_query *query)
 {
 	if (query->params.interval_ns > 0) {
-		int r = lp_kept_settle(query);
+		int e = lp_kept_settle(query);
 
-		if (r < 0)
-			return r;
+		if (e < 0)
+			return e;
 		thin_out(query);
 	}
 	while (query->kept.n > query->params.limit)      /* ties of the last timestamp */
 		free(query->kept.v[--query->kept.n].owned);
 	query->stats.lines_matched = query->kept.n;
-	return query->params.kind == LP_QUERY_ORIGINAL ? original_result(query) : loki_result(query);
+	struct groups groups = { 0 };
+	int r = show_all(query, &groups);
+
+	if (r == 0)
+		r = query->params.kind == LP_QUERY_ORIGINAL ? original_result(query, &groups) : loki_result(query, &groups);
+	groups_free(&groups);
+	return r;
 }

@@ -25,6 +25,9 @@ struct scan {
 	const uint8_t *labels;
 	uint32_t labels_len, file;
 	uint64_t pos_base, pos_step;    /* pos of row i: base + i * step */
+	struct lp_pipeline_state *state;        /* NULL: no stage can drop a line */
+	const uint8_t *state_labels;            /* stream that the state is set to */
+	uint32_t piped;
 };
 
 static bool beyond(const struct scan *scan, int64_t ts)
@@ -64,12 +67,39 @@ static int settle(struct scan *scan)
 	return lp_query_stopped(scan->query) ? -ECANCELED : 0;
 }
 
+/* Does the line pass the stages behind the line filters?  1, 0, negative. */
+static int passes(struct scan *scan, const struct lp_rows *rows, uint32_t i)
+{
+	struct lp_pipeline_result res;
+	uint32_t len, meta_len;
+	int r = 0;
+
+	if (scan->state_labels != scan->labels) {
+		r = lp_pipeline_stream(scan->state, scan->labels, scan->labels_len);
+		scan->state_labels = r < 0 ? NULL : scan->labels;
+	}
+	const char *line = lp_rows_line(rows, i, &len);
+	const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
+
+	if (r == 0)
+		r = lp_pipeline_line(scan->state, rows->ts[i], line, len, meta, meta_len, &res);
+	if (++scan->piped % STOP_EVERY == 0 && lp_query_stopped(scan->query))
+		return -ECANCELED;
+	return r == -EBADMSG ? 0 : r;
+}
+
 static int take(struct scan *scan, const struct lp_rows *rows, uint32_t i)
 {
 	struct lp_cands *cands = &scan->worker->cands;
 
 	if (beyond(scan, rows->ts[i]))
 		return 0;
+	if (scan->state) {
+		int r = passes(scan, rows, i);
+
+		if (r <= 0)
+			return r;
+	}
 	if (cands->n >= scan->room) {
 		int r = settle(scan);
 
@@ -293,16 +323,18 @@ static int scan_block(struct scan *scan, const struct lp_task *task)
 
 static int log_plan(struct lp_query *query, struct lp_worker *worker)
 {
-	const struct lp_stage *rest = NULL;
-	int r = lp_line_filter_open(query->log->stages, &query->filter, &rest);
+	struct lp_pipeline_spec spec = { 0 };
+	int r = lp_line_filter_open(query->log ? query->log->stages : NULL, &query->filter, &spec.stages);
 
 	if (r < 0)
 		return r;
-	if (rest)
-		return lp_query_fail(query, 400, "BAD_QUERY",
-				     "this pipeline stage is not supported by this version yet: only the line filters |= != |~ !~ are");
-	if (!query->params.limit || query->params.start_ns >= query->params.end_ns)
-		return 0;
+	for (const struct lp_stage *s = spec.stages; s; s = s->next)
+		query->pipeline_drops |= s->kind == LP_STAGE_LINE_FILTER || s->kind == LP_STAGE_LABEL_FILTER;
+	r = lp_pipeline_open(&spec, &query->pipeline);
+	if (r == -EOPNOTSUPP)
+		return lp_query_fail(query, 400, "BAD_QUERY", "this pipeline stage is not supported by this version yet");
+	if (r < 0 || !query->params.limit || query->params.start_ns >= query->params.end_ns)
+		return r;
 	return lp_plan_tasks(query, worker);
 }
 
@@ -323,7 +355,10 @@ static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t in
 	scan.bound = atomic_load_explicit(&query->threshold, memory_order_relaxed);
 	scan.room = scan.limit > 100000 ? 200000 : 2 * scan.limit + 1024;
 	worker->cands.n = 0;
-	r = task->seg == LP_SEG_WAL ? scan_live(&scan, task) : scan_block(&scan, task);
+	r = query->pipeline_drops ? lp_pipeline_state_open(query->pipeline, &scan.state) : 0;
+	if (r == 0)
+		r = task->seg == LP_SEG_WAL ? scan_live(&scan, task) : scan_block(&scan, task);
+	lp_pipeline_state_close(&scan.state);
 	if (r == 0 && worker->cands.n)
 		r = settle(&scan);
 	if (r == 0)

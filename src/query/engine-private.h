@@ -169,10 +169,7 @@ int lp_cands_settle(struct lp_cands *cands, bool forward);
 size_t lp_cands_cut(const struct lp_cands *cands, size_t limit);
 /* Merge settled candidates into query->kept, copying what stays; moves the threshold.  Takes the lock. */
 int lp_kept_merge(struct lp_query *query, const struct lp_cands *cands);
-/* Sort and deduplicate what an interval query kept.  Stage finish. */
-int lp_kept_settle(struct lp_query *query);
 void lp_kept_free(struct lp_query *query);
-size_t lp_query_limit(const struct lp_query *query);
 
 /* ---- scan.c ---- */
 /* Rows of a live batch, with their lengths checked once more; -EBADMSG is counted. */

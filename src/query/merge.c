@@ -19,12 +19,6 @@
 #define PAIRWISE_MAX 12u
 #define TIES_MAX 8192u
 
-size_t lp_query_limit(const struct lp_query *query)
-{
-	/* With an interval the choice among entries depends on all before: keep everything that memory allows. */
-	return query->params.interval_ns > 0 ? SIZE_MAX / 4 : query->params.limit;
-}
-
 static int arrival(const struct lp_cand *a, const struct lp_cand *b)
 {
 	if (a->file != b->file)
@@ -224,7 +218,7 @@ static int kept_merge_locked(struct lp_query *query, const struct lp_cands *cand
 {
 	struct lp_cands *kept = &query->kept, merged = { 0 };
 	bool forward = query->params.forward;
-	size_t limit = lp_query_limit(query);
+	size_t limit = query->params.limit;
 	int r = lp_query_charge(query, (kept->n + cands->n) * sizeof *merged.v);
 
 	if (r < 0)
@@ -257,38 +251,12 @@ static int kept_merge_locked(struct lp_query *query, const struct lp_cands *cand
 	return r;
 }
 
-/* With an interval everything is kept: append, lp_kept_settle() sorts once at the end. */
-static int kept_append_locked(struct lp_query *query, const struct lp_cands *cands)
-{
-	struct lp_cands *kept = &query->kept;
-	int r = lp_query_grow(query, (void **)&kept->v, &kept->cap, kept->n + cands->n, sizeof *kept->v);
-
-	for (size_t i = 0; r == 0 && i < cands->n; i++) {
-		struct lp_cand cand = cands->v[i];
-
-		r = own(query, &cand);
-		if (r == 0)
-			kept->v[kept->n++] = cand;
-	}
-	return r;
-}
-
-int lp_kept_settle(struct lp_query *query)
-{
-	struct lp_cands *kept = &query->kept;
-
-	if (kept->n < 2)
-		return 0;
-	qsort(kept->v, kept->n, sizeof *kept->v, query->params.forward ? cmp_forward : cmp_backward);
-	return drop_repeats(query, kept, query->params.forward);
-}
-
 int lp_kept_merge(struct lp_query *query, const struct lp_cands *cands)
 {
 	if (!cands->n)
 		return 0;
 	pthread_mutex_lock(&query->lock);
-	int r = query->params.interval_ns > 0 ? kept_append_locked(query, cands) : kept_merge_locked(query, cands);
+	int r = kept_merge_locked(query, cands);
 
 	pthread_mutex_unlock(&query->lock);
 	return r;

@@ -486,7 +486,8 @@ void lp_result_error_json(struct lp_query *query)
 	lp_buf_byte(out, '}');
 }
 
-/* Loki's interval: an entry stays when it is at least that far from the last one that stayed, over all streams. */
+/* Loki's interval: of the entries within the limit, one stays when it is at least that far from the last one that stayed,
+ * over all streams. */
 static void thin_out(struct lp_query *query)
 {
 	struct lp_cands *kept = &query->kept;
@@ -497,7 +498,7 @@ static void thin_out(struct lp_query *query)
 		struct lp_cand *c = &kept->v[i];
 		uint64_t gap = query->params.forward ? (uint64_t)c->ts - (uint64_t)last : (uint64_t)last - (uint64_t)c->ts;
 
-		if (out < query->params.limit && (!out || gap >= (uint64_t)query->params.interval_ns)) {
+		if (!out || gap >= (uint64_t)query->params.interval_ns) {
 			last = c->ts;
 			kept->v[out++] = *c;
 		} else {
@@ -509,15 +510,10 @@ static void thin_out(struct lp_query *query)
 
 int lp_log_result(struct lp_query *query)
 {
-	if (query->params.interval_ns > 0) {
-		int e = lp_kept_settle(query);
-
-		if (e < 0)
-			return e;
-		thin_out(query);
-	}
 	while (query->kept.n > query->params.limit)      /* ties of the last timestamp */
 		free(query->kept.v[--query->kept.n].owned);
+	if (query->params.interval_ns > 0)
+		thin_out(query);
 	query->stats.lines_matched = query->kept.n;
 	struct groups groups = { 0 };
 	int r = show_all(query, &groups);

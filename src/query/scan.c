@@ -349,7 +349,7 @@ static bool log_wanted(struct lp_query *query, uint32_t task)
 static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t index)
 {
 	const struct lp_task *task = &query->plan.tasks[index];
-	struct scan scan = { .query = query, .worker = worker, .limit = lp_query_limit(query), .forward = query->params.forward };
+	struct scan scan = { .query = query, .worker = worker, .limit = query->params.limit, .forward = query->params.forward };
 	int r;
 
 	scan.bound = atomic_load_explicit(&query->threshold, memory_order_relaxed);

@@ -4,7 +4,7 @@ src_query_libquery_a_SOURCES = src/query/query.h src/query/regex.h src/query/log
 	src/query/names.c src/query/index_stats.c
 src_query_libquery_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 include src/query/logql/local.mk
-QUERY_LIBS = src/query/libquery.a $(STORE_LIBS) $(RE2_LIBS) -lstdc++
+QUERY_LIBS = src/query/libquery.a $(STORE_LIBS) $(RE2_LIBS) -lstdc++ -lm
 
 check_PROGRAMS += tests/unit/check_catalog tests/unit/check_engine
 TESTS += tests/unit/check_catalog tests/unit/check_engine

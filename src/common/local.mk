@@ -5,6 +5,7 @@ src_common_libcommon_a_SOURCES = \
 	src/common/arena.c src/common/arena.h \
 	src/common/clock.c src/common/clock.h \
 	src/common/crc32c.c src/common/crc32c.h \
+	src/common/dir.c src/common/dir.h \
 	src/common/fault.c src/common/fault.h \
 	src/common/jsonw.c src/common/jsonw.h \
 	src/common/log.c src/common/log.h \

@@ -5,6 +5,7 @@
 #include "master/master.h"
 
 #include "common/clock.h"
+#include "common/dir.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -26,6 +27,10 @@ int lp_data_prepare(const char *path, const struct lp_ids *ids, char *out, size_
 	struct stat st;
 
 	if (mkdir(path, 0750) == 0) {
+		int r = lp_dir_sync_parent(path);
+
+		if (r < 0)
+			lp_log(LP_WARN, "the name of the data directory could not be synced path=%s error=\"%s\"", path, strerror(-r));
 		if (ids->change && chown(path, ids->uid, ids->gid) < 0) {
 			lp_log(LP_FATAL, "data directory cannot be given away path=%s user=%s error=\"%s\"", path, ids->user,
 			       strerror(errno));

@@ -7,6 +7,7 @@
 #include "store/seal.h"
 
 #include "common/clock.h"
+#include "common/dir.h"
 #include "common/fault.h"
 #include "common/rfc3339.h"
 #include "store/seal-private.h"
@@ -112,16 +113,7 @@ static int sync_file(const struct sealer *s, int fd)
 
 static int sync_dir(const struct sealer *s, const char *path)
 {
-	if (!s->config->sync)
-		return 0;
-	int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-
-	if (fd < 0)
-		return -errno;
-	int r = fsync(fd) < 0 ? -errno : 0;
-
-	close(fd);
-	return r;
+	return s->config->sync ? lp_dir_sync(path) : 0;
 }
 
 static int day_dir(const struct sealer *s, char path[PATH_MAX])
@@ -518,9 +510,10 @@ static int write_index(struct sealer *s, const char *path)
 
 static int make_day_dir(struct sealer *s, const char *dir)
 {
-	if (mkdir(dir, 0750) == 0)
-		return sync_dir(s, s->config->segments_dir);
-	return errno == EEXIST ? 0 : errno == EDQUOT ? -ENOSPC : -errno;
+	if (mkdir(dir, 0750) < 0 && errno != EEXIST)
+		return errno == EDQUOT ? -ENOSPC : -errno;
+	/* Also when it was there: whoever made it may have died before its name was synced. */
+	return sync_dir(s, s->config->segments_dir);
 }
 
 /* Chunks first: an .index says that all is there. */

@@ -8,6 +8,7 @@
 #include "writer/writer-private.h"
 
 #include "common/clock.h"
+#include "common/dir.h"
 #include "common/log.h"
 #include "store/map.h"
 #include "store/seal.h"
@@ -37,7 +38,10 @@ static int make_dir(const struct lp_writer *writer, const char *name, char *path
 
 	if (n < 0 || (size_t)n >= len)
 		return -ENAMETOOLONG;
-	return mkdir(path, 0750) < 0 && errno != EEXIST ? -errno : 0;
+	if (mkdir(path, 0750) < 0 && errno != EEXIST)
+		return -errno;
+	/* Also when it was there: whoever made it may have died before this.  Without the name every line in it is lost. */
+	return lp_dir_sync(writer->proc->data_dir);
 }
 
 /* The lowest number for new WAL files: above everything that segments cover. */

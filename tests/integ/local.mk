@@ -4,3 +4,13 @@ INTEG_TESTS = tests/integ/05-worker.py tests/integ/10-first-steps.py tests/integ
 CRASH_TESTS = tests/crash/points.sh tests/crash/faults.sh tests/crash/random.sh
 TSAN_INTEG_TESTS = tests/integ/10-first-steps.py tests/integ/30-stopped-writer.py
 EXTRA_DIST += $(INTEG_TESTS) $(CRASH_TESTS) tests/crash/crash.py tests/lib/lptest.py
+
+# Preloaded into the server by tests/crash/powercut.py; not with sanitizers, whose runtime must come first.
+CRASH_TESTS += tests/crash/powercut.py
+EXTRA_DIST += tests/crash/recorder.c
+if !SANITIZERS
+check_DATA += tests/crash/recorder.so
+CLEANFILES += tests/crash/recorder.so
+tests/crash/recorder.so: tests/crash/recorder.c
+	$(AM_V_CC)$(MKDIR_P) tests/crash && $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(srcdir)/tests/crash/recorder.c -ldl -lpthread
+endif

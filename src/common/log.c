@@ -8,12 +8,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <inttypes.h>
 #include <pthread.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #define LINES_PER_SECOND 100
@@ -38,6 +40,17 @@ static int open_log(const char *path)
 	return fd < 0 ? -errno : fd;
 }
 
+/* systemd.exec(5): JOURNAL_STREAM names the device and inode of the stream to the journal; stderr may lead elsewhere by now. */
+static bool stderr_is_journal(void)
+{
+	const char *stream = getenv("JOURNAL_STREAM");
+	uint64_t dev, ino;
+	struct stat st;
+
+	return stream && sscanf(stream, "%" SCNu64 ":%" SCNu64, &dev, &ino) == 2 && fstat(STDERR_FILENO, &st) == 0 &&
+		st.st_dev == dev && st.st_ino == ino;
+}
+
 int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format format, const char *path)
 {
 	int r = 0;
@@ -46,7 +59,6 @@ int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format f
 	snprintf(proc_name, sizeof proc_name, "%s", proc);
 	atomic_store(&min_level, (int)level);
 	out_format = format;
-	journal = getenv("JOURNAL_STREAM") != NULL;
 	if (path && *path && (!out_path || strcmp(path, out_path))) {
 		r = open_log(path);
 		if (r >= 0) {
@@ -55,10 +67,10 @@ int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format f
 			out_fd = r;
 			free(out_path);
 			out_path = strdup(path);
-			journal = false;
 			r = 0;
 		}
 	}
+	journal = out_fd == STDERR_FILENO && stderr_is_journal();
 	pthread_mutex_unlock(&lock);
 	return r;
 }
@@ -99,7 +111,7 @@ static void format_line(struct lp_buf *line, enum lp_log_level level, const char
 {
 	char ts[LP_RFC3339_MAX];
 
-	lp_rfc3339_format(ts, lp_clock_real_ns() / 1000000 * 1000000);
+	lp_rfc3339_format_ms(ts, lp_clock_real_ns());
 	if (journal)
 		lp_buf_printf(line, "<%c>", level_prio[level]);
 	if (out_format == LP_LOG_JSON) {

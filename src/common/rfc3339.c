@@ -99,15 +99,31 @@ int lp_rfc3339_parse(const char *s, size_t n, int64_t *ret_ns)
 	return 0;
 }
 
-size_t lp_rfc3339_format(char out[LP_RFC3339_MAX], int64_t ns)
+/* "2026-11-22T19:46:28", and the nanoseconds that are left. */
+static int format_seconds(char out[LP_RFC3339_MAX], int64_t ns, unsigned *ret_nano)
 {
 	int64_t day = lp_clock_day(ns), year;
 	uint64_t in_day = (uint64_t)ns - (uint64_t)day * (uint64_t)LP_NS_PER_DAY;
-	unsigned mon, dom, sec = (unsigned)(in_day / 1000000000), nano = (unsigned)(in_day % 1000000000);
+	unsigned mon, dom, sec = (unsigned)(in_day / 1000000000);
 
 	civil_from_days(day, &year, &mon, &dom);
-	int n = snprintf(out, LP_RFC3339_MAX, "%04lld-%02u-%02uT%02u:%02u:%02u", (long long)year, mon, dom,
-			 sec / 3600, sec / 60 % 60, sec % 60);
+	*ret_nano = (unsigned)(in_day % 1000000000);
+	return snprintf(out, LP_RFC3339_MAX, "%04lld-%02u-%02uT%02u:%02u:%02u", (long long)year, mon, dom, sec / 3600,
+			sec / 60 % 60, sec % 60);
+}
+
+size_t lp_rfc3339_format_ms(char out[LP_RFC3339_MAX], int64_t ns)
+{
+	unsigned nano;
+	int n = format_seconds(out, ns, &nano);
+
+	return (size_t)(n + snprintf(out + n, (size_t)(LP_RFC3339_MAX - n), ".%03uZ", nano / 1000000));
+}
+
+size_t lp_rfc3339_format(char out[LP_RFC3339_MAX], int64_t ns)
+{
+	unsigned nano;
+	int n = format_seconds(out, ns, &nano);
 
 	if (nano) {
 		n += snprintf(out + n, (size_t)(LP_RFC3339_MAX - n), ".%09u", nano);

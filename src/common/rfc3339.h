@@ -13,6 +13,8 @@
 int lp_rfc3339_parse(const char *s, size_t n, int64_t *ret_ns);
 /* RFC3339Nano as Go prints it: trailing zeros of the fraction dropped, "Z".  Returns the length. */
 size_t lp_rfc3339_format(char out[LP_RFC3339_MAX], int64_t ns);
+/* Always three decimals (cut, not rounded). */
+size_t lp_rfc3339_format_ms(char out[LP_RFC3339_MAX], int64_t ns);
 /* UTC day number (days since 1970) to "2026-11-22" and back; -EINVAL when the text is no day. */
 size_t lp_day_format(char out[LP_DAY_MAX], int64_t day);
 int lp_day_parse(const char *s, int64_t *ret_day);

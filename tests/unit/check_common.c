@@ -5,6 +5,7 @@
 #include "common/clock.h"
 #include "common/crc32c.h"
 #include "common/jsonw.h"
+#include "common/log.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
 
@@ -15,6 +16,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 /* ---- buf ---- */
 
@@ -549,6 +552,60 @@ START_TEST(clocks_run)
 }
 END_TEST
 
+/* ---- log ---- */
+
+/* One line of the log with stderr in a file and JOURNAL_STREAM naming its inode + `off`. */
+static void log_line(uint64_t off, char line[256])
+{
+	FILE *file = tmpfile();
+	struct stat st;
+	char stream[64];
+
+	ck_assert_ptr_nonnull(file);
+	ck_assert_int_eq(fstat(fileno(file), &st), 0);
+	snprintf(stream, sizeof stream, "%llu:%llu", (unsigned long long)st.st_dev, (unsigned long long)(st.st_ino + off));
+	ck_assert_int_eq(setenv("JOURNAL_STREAM", stream, 1), 0);
+	int keep = dup(STDERR_FILENO);
+
+	ck_assert_int_ge(dup2(fileno(file), STDERR_FILENO), 0);
+	ck_assert_int_eq(lp_log_setup("test", LP_INFO, LP_LOG_LOGFMT, NULL), 0);
+	lp_log(LP_WARN, "hello n=%d", 1);
+	ck_assert_int_ge(dup2(keep, STDERR_FILENO), 0);
+	close(keep);
+	rewind(file);
+	ck_assert_ptr_nonnull(fgets(line, 256, file));
+	fclose(file);
+}
+
+START_TEST(log_marks_levels_for_the_journal_only)
+{
+	char line[256];
+
+	log_line(0, line);
+	ck_assert_msg(!strncmp(line, "<4>ts=", 6), "%s", line);
+	log_line(1, line);
+	ck_assert_msg(!strncmp(line, "ts=", 3), "%s", line);
+	ck_assert_ptr_nonnull(strstr(line, " level=warn proc=\"test\""));
+	/* ts=2026-11-22T19:46:28.120Z: always three decimals */
+	ck_assert_msg(line[22] == '.' && line[26] == 'Z' && line[27] == ' ', "%s", line);
+}
+END_TEST
+
+START_TEST(rfc3339_format_ms)
+{
+	static const struct { int64_t ns; const char *text; } cases[] = {
+		{ 0, "1970-01-01T00:00:00.000Z" }, { 999999, "1970-01-01T00:00:00.000Z" }, { -1, "1969-12-31T23:59:59.999Z" },
+		{ INT64_C(1700000000120000000), "2023-11-14T22:13:20.120Z" },
+	};
+	char out[LP_RFC3339_MAX];
+
+	for (size_t i = 0; i < LP_ARRAY_LEN(cases); i++) {
+		ck_assert_uint_eq(lp_rfc3339_format_ms(out, cases[i].ns), strlen(cases[i].text));
+		ck_assert_str_eq(out, cases[i].text);
+	}
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("common");
@@ -571,8 +628,10 @@ int main(void)
 	tcase_add_test(tcase, json_doubles_are_shortest);
 	tcase_add_test(tcase, rfc3339_parse);
 	tcase_add_test(tcase, rfc3339_format);
+	tcase_add_test(tcase, rfc3339_format_ms);
 	tcase_add_test(tcase, days);
 	tcase_add_test(tcase, clocks_run);
+	tcase_add_test(tcase, log_marks_levels_for_the_journal_only);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);
 

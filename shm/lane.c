@@ -112,6 +112,25 @@ void lp_lane_close(struct lp_lane **lane)
 	*lane = NULL;
 }
 
+int lp_lane_used(struct lp_region *region, uint32_t index, uint64_t *ret_bytes)
+{
+	if (index >= region->want.workers)
+		return -EINVAL;
+	const struct lp_lane_shm *shm = (const struct lp_lane_shm *)lp_region_at(region, region->want.lanes_off, 0) + index;
+
+	/* The caller owns neither end: only a tail that stood before and after the head was read makes a pair. */
+	for (;;) {
+		uint64_t tail = atomic_load(&shm->tail), head = atomic_load(&shm->head);
+
+		if (atomic_load(&shm->tail) != tail)
+			continue;
+		if (head - tail > region->want.lane_bytes)
+			return -EBADMSG;
+		*ret_bytes = head - tail;
+		return 0;
+	}
+}
+
 uint64_t lp_lane_capacity(const struct lp_lane *lane) { return lane->capacity; }
 int lp_lane_error(const struct lp_lane *lane) { return atomic_load_explicit(&lane->error, memory_order_relaxed); }
 

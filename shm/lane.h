@@ -25,6 +25,9 @@ uint64_t lp_lane_capacity(const struct lp_lane *lane);
  * acknowledged is only in it. */
 int lp_lane_error(const struct lp_lane *lane);
 
+/* Bytes of lane `index` that are published and not consumed; any process, without opening it.  -EINVAL; -EBADMSG as lp_lane_error. */
+int lp_lane_used(struct lp_region *region, uint32_t index, uint64_t *ret_bytes);
+
 /* ---- worker side ---- */
 /* Reserve len bytes and return where to put them and the position they will have.  Never blocks.
  * One reservation open at a time; nothing is visible before commit; to give it up just reserve again.

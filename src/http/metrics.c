@@ -120,15 +120,10 @@ static void write_lanes(struct lp_worker *worker, struct lp_buf *out)
 
 	head(out, "logpulse_lane_used_bytes", "gauge", "Bytes in the shared-memory ring of a worker that are not committed yet");
 	for (uint32_t i = 0; i < lp_region_workers(region); i++) {
-		struct lp_lane *lane;
-		uint64_t tail;
+		uint64_t used;
 
-		if (lp_lane_open(region, i, &lane) < 0)
-			continue;
-		tail = lp_lane_tail(lane);      /* first: head only grows, so the difference is never negative */
-		lp_buf_printf(out, "logpulse_lane_used_bytes{worker=\"%u\"} %llu\n", i,
-			      (unsigned long long)(lp_lane_head(lane) - tail));
-		lp_lane_close(&lane);
+		if (lp_lane_used(region, i, &used) == 0)
+			lp_buf_printf(out, "logpulse_lane_used_bytes{worker=\"%u\"} %llu\n", i, (unsigned long long)used);
 	}
 }
 

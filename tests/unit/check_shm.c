@@ -241,11 +241,31 @@ START_TEST(lane_refuses_corrupt_ends)
 		lp_lane_release(b, bad[i].head);
 		ck_assert_uint_eq(atomic_load(&lane_shm()->tail), bad[i].tail);
 		lp_lane_trim(a);
+		if (bad[i].head - bad[i].tail > LANE_BYTES)
+			ck_assert_int_eq(lp_lane_used(region, 1, &pos), -EBADMSG);
 		ck_assert_int_eq(lp_lane_open(region, 1, &late), -EBADMSG);
 		ck_assert_ptr_null(late);
 		lp_lane_close(&a);
 		lp_lane_close(&b);
 	}
+}
+END_TEST
+
+START_TEST(lane_used_without_opening_it)
+{
+	uint64_t used = 7;
+
+	ck_assert_int_eq(lp_lane_used(region, 1, &used), 0);
+	ck_assert_uint_eq(used, 0);
+	ck_assert_int_eq(push(64, 1), 0);
+	ck_assert_int_eq(push(32, 2), 0);
+	ck_assert_int_eq(lp_lane_used(region, 1, &used), 0);
+	ck_assert_uint_eq(used, 96);
+	lp_lane_release(writer, 64);
+	ck_assert_int_eq(lp_lane_used(region, 1, &used), 0);
+	ck_assert_uint_eq(used, 32);
+	ck_assert_int_eq(lp_lane_used(region, lp_region_workers(region), &used), -EINVAL);
+	ck_assert_uint_eq(used, 32);
 }
 END_TEST
 
@@ -576,6 +596,7 @@ int main(void)
 	tcase_add_test(lane, lane_never_wraps);
 	tcase_add_test(lane, lane_reservation_dies_with_its_process);
 	tcase_add_test(lane, lane_refuses_corrupt_ends);
+	tcase_add_test(lane, lane_used_without_opening_it);
 	tcase_add_test(lane, lane_refuses_a_release_of_nothing);
 	tcase_add_test(lane, bells_ring_only_for_sleepers);
 	tcase_add_test(lane, open_rings_for_the_dead);

@@ -264,6 +264,23 @@ static int decode(struct lp_push *push)
 
 /* ---- the lane ----------------------------------------------------------------------------------- */
 
+/* What could be answered now cannot be trusted: nothing of it was acknowledged, and the master starts anew with another region. */
+static _Noreturn void region_broken(const struct lp_worker *worker)
+{
+	lp_log(LP_FATAL, "ring: its ends contradict each other, exiting worker=%u", worker->proc->worker);
+	_exit(LP_EXIT_REGION);
+}
+
+/* A tail beyond what this worker published would acknowledge what nobody stored. */
+static uint64_t checked_tail(const struct lp_worker *worker, uint64_t tail)
+{
+	const struct lp_lane *lane = worker->push.lane;
+
+	if (lp_lane_head(lane) - tail > lp_lane_capacity(lane))
+		region_broken(worker);
+	return tail;
+}
+
 /* Publish the decoded push: 0 and it is in `committing`, or answered; -ENOBUFS no room now. */
 static int publish(struct lp_push *push)
 {
@@ -278,6 +295,8 @@ static int publish(struct lp_push *push)
 	r = lp_lane_reserve(p->lane, len, &to, &pos);
 	if (r == -ENOBUFS)
 		return r;
+	if (r == -EBADMSG)
+		region_broken(worker);
 	if (r < 0) {
 		refuse(push, 413, "the push does not fit into the ring: send smaller batches or raise ingest.lane_bytes");
 		return 0;
@@ -311,7 +330,7 @@ static void advance(struct lp_worker *worker, uint64_t tail)
 void lp_push_progress(struct lp_worker *worker)
 {
 	struct lp_pushes *p = &worker->push;
-	uint64_t tail = lp_lane_tail(p->lane), after;
+	uint64_t tail = checked_tail(worker, lp_lane_tail(p->lane)), after;
 
 	for (;;) {
 		advance(worker, tail);
@@ -319,7 +338,7 @@ void lp_push_progress(struct lp_worker *worker)
 		if (!p->armed)
 			return;
 		/* Ask first, look again after: the tail cannot move unseen between the two. */
-		after = lp_lane_wait_tail(p->lane);
+		after = checked_tail(worker, lp_lane_wait_tail(p->lane));
 		if (after == tail)
 			return;
 		tail = after;

@@ -256,7 +256,7 @@ int lp_worker_main(struct lp_proc *proc)
 	r = open_worker(worker);
 	if (r < 0) {
 		lp_log(LP_FATAL, "worker cannot start error=%s", strerror(-r));
-		return 1;
+		return r == -EBADMSG ? LP_EXIT_REGION : 1;
 	}
 	lp_log(LP_INFO, "worker ready tls=%s", worker->accept.ssl_ctx ? "on" : "off");
 	run(worker);

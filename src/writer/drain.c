@@ -51,8 +51,7 @@ uint64_t lp_writer_lanes_bytes(struct lp_writer *writer)
 	const uint8_t *p;
 
 	for (uint32_t i = 0; i < writer->n_lanes; i++)
-		if (writer->lanes[i].lane)
-			sum += lane_work(&writer->lanes[i], &p, &start);
+		sum += lane_work(&writer->lanes[i], &p, &start);
 	return sum;
 }
 
@@ -178,8 +177,6 @@ static void announce(struct lp_writer *writer, lp_walpos committed)
 	for (uint32_t i = 0; i < writer->n_lanes; i++) {
 		struct lp_writer_lane *lane = &writer->lanes[i];
 
-		if (!lane->lane)
-			continue;
 		lane->committed = lane->taken;
 		if (lane->taken > lp_lane_tail(lane->lane))
 			lp_lane_release(lane->lane, lane->taken);
@@ -227,13 +224,10 @@ static int commit(struct lp_writer *writer)
 
 static void look_for_broken(struct lp_writer *writer)
 {
-	for (uint32_t i = 0; i < writer->n_lanes; i++) {
-		struct lp_writer_lane *lane = &writer->lanes[i];
-
-		if (lane->lane && !lane->broken && lp_lane_error(lane->lane) < 0) {
-			lane->broken = true;
-			lp_log(LP_ERROR, "ring: its ends contradict each other, it is not read any more worker=%" PRIu32, i);
-		}
+	for (uint32_t i = 0; i < writer->n_lanes && !writer->broken; i++) {
+		writer->broken = lp_lane_error(writer->lanes[i].lane) < 0;
+		if (writer->broken)
+			lp_log(LP_FATAL, "ring: its ends contradict each other, exiting worker=%" PRIu32, i);
 	}
 }
 
@@ -246,7 +240,7 @@ int lp_writer_round(struct lp_writer *writer)
 	writer->retry_ms = 0;
 	writer->waiting = false;
 	for (uint32_t i = 0; i < writer->n_lanes && !writer->waiting; i++) {
-		int r = writer->lanes[i].lane ? take(writer, i) : 0;
+		int r = take(writer, i);
 
 		if (r > 0) {
 			any = true;
@@ -262,11 +256,8 @@ int lp_writer_round(struct lp_writer *writer)
 		writer->buf = NULL;
 		writer->buf_cap = 0;
 	}
-	if (!any) {
-		look_for_broken(writer);
-		return 0;
-	}
-	return commit(writer) == 0;
+	look_for_broken(writer);
+	return any && commit(writer) == 0;
 }
 
 void lp_writer_rotate(struct lp_writer *writer)

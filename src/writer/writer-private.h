@@ -15,7 +15,6 @@ struct lp_writer_lane {
 	uint64_t taken;                 /* appended up to here */
 	uint64_t committed;             /* and durable up to here: what lp_wal_abandon() falls back to */
 	int64_t retry_ms;               /* leave the lane alone until then (its worker cannot be killed yet) */
-	bool broken;                    /* its ends contradict each other; reported */
 };
 
 struct lp_sealer;
@@ -36,6 +35,7 @@ struct lp_writer {
 	bool waiting;                   /* no WAL file to append to: lp_wal_event_fd tells when */
 	int64_t retry_ms;               /* after a failed write or sync: not before this (monotonic), 0 at once */
 	int64_t next_tick_ms;
+	bool broken;                    /* the ends of a lane contradict each other: exit with LP_EXIT_REGION */
 	bool stopping;
 	int64_t stop_by_ms;
 	bool flushing;

@@ -68,10 +68,6 @@ static int open_lanes(struct lp_writer *writer, const struct lp_wal_recovery *re
 		struct lp_writer_lane *lane = &writer->lanes[i];
 		int r = lp_lane_open(writer->region, i, &lane->lane);
 
-		if (r == -EBADMSG) {
-			lp_log(LP_ERROR, "ring: its ends contradict each other, it is not read worker=%" PRIu32, i);
-			continue;
-		}
 		if (r < 0)
 			return r;
 		uint64_t head = lp_lane_head(lane->lane), tail = lp_lane_tail(lane->lane);
@@ -151,6 +147,10 @@ static int start(struct lp_writer *writer)
 	if (r < 0)
 		lp_log(LP_WARN, "segments: cannot be cleaned up error=\"%s\"", strerror(-r));
 	r = open_log(writer, wal_dir, segments_dir);
+	if (r == -EBADMSG) {
+		fatal("the ends of a ring contradict each other", r);
+		return LP_EXIT_REGION;
+	}
 	if (r < 0)
 		return fatal(r == -EPROTO ? "the data was written by a newer version" : "cannot open the write-ahead log", r);
 	r = lp_sealer_start(writer, segments_dir, &sealer_config, &writer->sealer);
@@ -251,7 +251,8 @@ static void wait_for_work(struct lp_writer *writer, bool busy)
 	}
 }
 
-static void loop(struct lp_writer *writer)
+/* Returns the exit code. */
+static int loop(struct lp_writer *writer)
 {
 	bool busy = true;
 
@@ -265,8 +266,10 @@ static void loop(struct lp_writer *writer)
 			writer->next_tick_ms = now + TICK_MS;
 			tick(writer);
 		}
+		if (writer->broken)
+			return LP_EXIT_REGION;
 		if (writer->stopping && (lp_writer_lanes_empty(writer) || now >= writer->stop_by_ms))
-			return;
+			return 0;
 	}
 }
 
@@ -291,7 +294,8 @@ int lp_writer_main(struct lp_proc *proc)
 
 	if (r < 0) {
 		free(writer);
-		return fatal("the shared region is of another version", r);
+		fatal("the shared region is of another version", r);
+		return LP_EXIT_REGION;
 	}
 	writer->state = lp_region_state(proc->region);
 	writer->slot = lp_slot(proc->region, proc->slot);
@@ -306,7 +310,7 @@ int lp_writer_main(struct lp_proc *proc)
 	atomic_store_explicit(&writer->slot->alive_mono_ms, lp_clock_mono_ms(), memory_order_relaxed);
 	r = start(writer);
 	if (r == 0)
-		loop(writer);
+		r = loop(writer);
 	uint64_t left = r == 0 ? lp_writer_lanes_bytes(writer) : 0;
 
 	if (left)

@@ -426,6 +426,27 @@ def drain():
         assert w.proc.wait(30 * SLOW) == 0
 
 
+def spoiled_ring():
+    """A tail beyond what was published acknowledges nothing: the worker exits with LP_EXIT_REGION."""
+    with Worker() as w:
+        w.query('hold')
+        s = w.connect()
+        send(s, 'POST', PUSH, loki())
+        wait_for('the push', lambda: w.stat('logpulse_push_requests_total') == 1)
+        w.query('spoil')
+        try:
+            with w.connect() as t:
+                send(t, 'POST', PUSH, loki())
+                assert not t.recv(1), 'a push was answered'
+        except ConnectionError:
+            pass
+        assert w.proc.wait(30 * SLOW) == 70
+        try:
+            assert not s.recv(1), 'the waiting push was answered'
+        except ConnectionError:
+            pass
+
+
 def refused(w):
     try:
         w.connect().close()
@@ -440,7 +461,7 @@ with Worker(ingest__max_body_bytes='262144') as worker:
     for test in (plain_http, refusals, parameters, streaming, leaving):
         test(worker)
         print('ok', test.__name__, flush=True)
-for test in (waiting_pushes, refused_states, time_limits, many_connections, keys, drain):
+for test in (waiting_pushes, refused_states, time_limits, many_connections, keys, drain, spoiled_ring):
     test()
     print('ok', test.__name__, flush=True)
 done()

@@ -1,13 +1,14 @@
 /* One worker alone: the real event loop, lane and decoders; a writer thread that only moves the tail; and an engine that
  * does what the query text says.  tests/integ/05-worker.py drives it.  One process, so that sanitizers see everything.
  *
- * Query texts:  bytes N | cut N | wait | error STATUS TEXT | busy | params | cancelled | hold | release | flags N
- * hold and release stop and start the writer, flags sets LP_STATE_*, cancelled tells how many queries were cancelled. */
+ * Query texts:  bytes N | cut N | wait | error STATUS TEXT | busy | params | cancelled | hold | release | spoil | flags N
+ * hold and release stop and start the writer, spoil writes over the tail of the held lane, flags sets LP_STATE_*, cancelled tells how many queries were cancelled. */
 #include "common/clock.h"
 #include "common/log.h"
 #include "master/proc.h"
 #include "query/query.h"
 #include "shm/lane.h"
+#include "shm/region-private.h"
 
 #include <arpa/inet.h>
 #include <errno.h>
@@ -194,6 +195,8 @@ static bool execute(struct lp_query *query)
 		atomic_store(&hold, true);
 	else if (strcmp(t, "release") == 0)
 		atomic_store(&hold, false);
+	else if (strcmp(t, "spoil") == 0)
+		atomic_fetch_add(&((struct lp_lane_shm *)lp_region_at(region, region->want.lanes_off, 0))->tail, 1 << 20);
 	else if (strcmp(t, "cancelled") != 0)
 		return params(query);
 	lp_gate_ring(region);

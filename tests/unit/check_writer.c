@@ -4,6 +4,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "shm/region-private.h"
 #include "store/map.h"
 #include "store/seal.h"
 #include "tests/lib/record.h"
@@ -348,6 +349,26 @@ START_TEST(test_invalid_record)
 }
 END_TEST
 
+/* A stray write into a lane's ends: the writer cannot know what is a record any more. */
+START_TEST(test_contradicting_ends)
+{
+	struct lp_lane_shm *shm = lp_region_at(region, region->want.lanes_off, 0);
+	pid_t writer = start_writer(NULL), worker = start_worker(0, 20);
+	uint32_t lists;
+	int status;
+
+	ck_assert_int_eq(waitpid(worker, &status, 0), worker);
+	atomic_fetch_sub(&shm->head, 4096);
+	lp_gate_ring(region);
+	ck_assert_int_eq(waitpid(writer, &status, 0), writer);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == LP_EXIT_REGION, "writer status %d", status);
+	writer = start_writer(NULL);
+	ck_assert_int_eq(waitpid(writer, &status, 0), writer);
+	ck_assert_msg(WIFEXITED(status) && WEXITSTATUS(status) == LP_EXIT_REGION, "next writer status %d", status);
+	check_stored(0, 20, &lists);
+}
+END_TEST
+
 START_TEST(test_full_disk_sets_and_clears_the_state)
 {
 	struct lp_state_shm *state = lp_region_state(region);
@@ -384,6 +405,7 @@ int main(void)
 	tcase_add_loop_test(tcase, test_killed_at_a_point, 0, (int)LP_ARRAY_LEN(points));
 	tcase_add_test(tcase, test_flush);
 	tcase_add_test(tcase, test_invalid_record);
+	tcase_add_test(tcase, test_contradicting_ends);
 	tcase_add_test(tcase, test_full_disk_sets_and_clears_the_state);
 	suite_add_tcase(suite, tcase);
 	SRunner *runner = srunner_create(suite);

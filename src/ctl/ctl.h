@@ -1,4 +1,4 @@
-/* logpulsectl: one table of subcommands (main.c), a file for each.  Exit status: 0 fine, 1 faults found or failed, 2 usage. */
+/* logpulsectl: one table of subcommands (main.c), a file for each.  Exit status: 0 fine, 1 faults found or failed, 64 usage. */
 #ifndef LP_CTL_CTL_H
 #define LP_CTL_CTL_H
 
@@ -7,7 +7,7 @@
 
 #define LP_CTL_OK 0
 #define LP_CTL_FAILED 1
-#define LP_CTL_USAGE 2
+#define LP_CTL_USAGE 64
 
 /* argv[0] is the subcommand's name. */
 int lp_ctl_verify(int argc, char **argv);

@@ -27,7 +27,7 @@ static void usage(FILE *to)
 	fprintf(to, "Usage: logpulsectl COMMAND [ARGUMENTS]\n       logpulsectl --help | --version\n\nCommands:\n");
 	for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
 		fprintf(to, "  %s %s\n        %s\n", commands[i].name, commands[i].usage, commands[i].help);
-	fprintf(to, "\nExit status: 0 fine, 1 faults were found or it failed, 2 usage.\n");
+	fprintf(to, "\nExit status: 0 fine, 1 faults were found or it failed, 64 usage.\n");
 }
 
 static int finish(int status)

@@ -8,6 +8,7 @@
 #include <sys/uio.h>
 
 #define LP_WAL_MAX_SPARES 2u            /* pool files kept beside the prepared one */
+#define LP_WAL_RESTING_SPARES 1u        /* the same when little is appended */
 #define LP_WAL_STOP_BYTES 64u           /* zeros of this many bytes end a log for every walk: no group and no record head */
 #define LP_WAL_NAME_MAX 32u
 
@@ -53,6 +54,8 @@ struct lp_wal {
 	uint64_t off, committed_off, sequence;          /* of cur; sequence of its last group */
 	bool dirty;
 	int64_t since_ns;
+	int64_t minute_ns;                              /* lp_wal_rest(): begin of the minute that is counted, 0 none */
+	uint64_t minute_bytes;                          /* appended in it */
 	uint64_t next_size;                             /* what the fill times so far ask for */
 	lp_walpos last_end;                             /* position while there is no current file */
 	/* all threads, under lock */
@@ -60,6 +63,8 @@ struct lp_wal {
 	pthread_cond_t cond;                            /* the helper sleeps on it */
 	pthread_t helper;
 	bool helper_runs, stop, want;
+	bool shrink;                                    /* want_size is an upper limit as well */
+	bool resting;                                   /* little is appended: keep little */
 	uint32_t next_number, cur_number;               /* cur_number 0: none */
 	uint64_t cur_end, want_size, min_free;
 	int prepare_error;                              /* of the last attempt */

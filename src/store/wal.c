@@ -24,6 +24,7 @@
 
 #define FILLED_FAST_NS (10 * LP_NS_PER_SEC)
 #define FILLED_SLOWLY_NS (300 * LP_NS_PER_SEC)
+#define REST_AFTER_NS (60 * LP_NS_PER_SEC)
 #define LEAST_FILE (LP_WALFILE_HEAD * 2)
 #define GREATEST_FILE UINT32_MAX                /* offsets are 32 bits (lp_walpos) */
 
@@ -355,6 +356,7 @@ int lp_wal_append(struct lp_wal *wal, uint16_t lane, uint64_t pos, const void *r
 	if (r < 0)
 		return r;
 	wal->off += need;
+	wal->minute_bytes += need;
 	wal->sequence++;
 	if (!wal->since_ns)
 		wal->since_ns = lp_clock_mono_ns();
@@ -419,6 +421,39 @@ int lp_wal_prepare(struct lp_wal *wal, bool retry)
 	if (r == 0 && wal->cur.fd < 0)
 		(void)activate(wal, 0);
 	return r;
+}
+
+bool lp_wal_rest(struct lp_wal *wal, int64_t now_ns)
+{
+	bool turned = false, ready;
+
+	if (!wal->minute_ns || now_ns - wal->minute_ns >= REST_AFTER_NS) {
+		bool resting = wal->minute_ns && wal->minute_bytes < wal->file_min;
+
+		pthread_mutex_lock(&wal->lock);
+		turned = resting && !wal->resting;
+		wal->resting = resting;
+		pthread_mutex_unlock(&wal->lock);
+		wal->minute_ns = now_ns;
+		wal->minute_bytes = 0;
+	}
+	if (turned)
+		lp_wal_drop_spares(wal);
+	pthread_mutex_lock(&wal->lock);
+	ready = wal->resting && !wal->want && wal->next.fd >= 0;
+	if (wal->resting)
+		wal->next_size = wal->file_min;
+	if (ready && wal->next.size > wal->file_min) {
+		lp_wal_pool_ask(wal, wal->file_min);
+		wal->shrink = true;
+		ready = false;
+	}
+	pthread_mutex_unlock(&wal->lock);
+	if (!ready || wal->cur.fd < 0 || wal->off != LP_WALFILE_HEAD || wal->cur.size <= wal->file_min)
+		return false;
+	finish_current(wal, wal->off, false);
+	(void)activate(wal, 0);
+	return true;
 }
 
 uint32_t lp_wal_last_complete(struct lp_wal *wal)

@@ -68,6 +68,10 @@ uint64_t lp_wal_room(const struct lp_wal *wal);
  * one is started. */
 int lp_wal_prepare(struct lp_wal *wal, bool retry);
 void lp_wal_set_min_free(struct lp_wal *wal, uint64_t min_free_bytes);
+/* Call about once a second with the monotonic time.  After a minute in which less than one smallest file was appended, the
+ * space that a load needed is given back: pool files, the prepared file, and the current one if it is empty.  True: the
+ * current file changed, announce lp_wal_commit(). */
+bool lp_wal_rest(struct lp_wal *wal, int64_t now_ns);
 /* Give the space of unused pool files back (any thread). */
 void lp_wal_drop_spares(struct lp_wal *wal);
 

@@ -144,7 +144,7 @@ static int take_spare(struct lp_wal *wal, char name[static LP_WAL_NAME_MAX])
 	return wal->io.create(wal->io.arg, wal->dir_fd, name);
 }
 
-/* Prepare file `number` of at least `size` bytes; `have` is a prepared one that is too small, or fd -1. */
+/* Prepare file `number` of at least `size` bytes; `have` is a prepared one of another size, or fd -1. */
 static int prepare(struct lp_wal *wal, uint32_t number, uint64_t size, struct lp_wal_open_file *have,
 		   struct lp_wal_open_file *ret)
 {
@@ -192,7 +192,10 @@ static void *helper(void *arg)
 		uint64_t size = wal->want_size;
 		int r = 0;
 
-		if (have.fd < 0 || have.size < size) {
+		bool shrink = wal->shrink;
+
+		wal->shrink = false;
+		if (have.fd < 0 || have.size < size || (shrink && have.size > size)) {
 			wal->next.fd = -1;
 			pthread_mutex_unlock(&wal->lock);
 			r = prepare(wal, number, size, &have, &made);
@@ -252,7 +255,8 @@ int lp_wal_discard(struct lp_wal *wal, const char *name, uint64_t size, bool tai
 	int r;
 
 	pthread_mutex_lock(&wal->lock);
-	bool keep = !tainted && wal->n_spares < LP_WAL_MAX_SPARES && size <= wal->file_max;
+	bool keep = !tainted && wal->n_spares < (wal->resting ? LP_WAL_RESTING_SPARES : LP_WAL_MAX_SPARES) &&
+		    size <= (wal->resting ? wal->file_min : wal->file_max);
 	uint32_t id = ++wal->spare_id;
 
 	pthread_mutex_unlock(&wal->lock);

@@ -228,11 +228,15 @@ static int settle_file(struct scan *scan, const struct found *file)
 
 	if (fd < 0)
 		return -errno;
-	/* Warm: everything kept is synced already, and only the stop is new, which a crash of the machine makes again. */
+	/* Warm: everything kept is synced already, and only the stop is new. */
 	if (!scan->committed && wal->sync)
 		r = wal->io.datasync(wal->io.arg, fd);
-	if (r == 0 && file->stop)
+	if (r == 0 && file->stop) {
 		lp_wal_put_stop(wal, fd, file->size, file->end);
+		/* Later files follow: after a power cut the torn bytes must not look like damage (logpulsectl verify). */
+		if (wal->sync)
+			r = wal->io.datasync(wal->io.arg, fd);
+	}
 	close(fd);
 	return r;
 }

@@ -127,6 +127,14 @@ static uint32_t check_records(const struct lp_writer *writer, uint32_t index, ui
 	return off;
 }
 
+/* The log went on in another file, so the one before is durable to its end: what was taken stays taken, whatever fails next.
+ * The record that did not fit is still in its lane, so another commit, which announces all of it, will come. */
+static void keep_taken(struct lp_writer *writer)
+{
+	for (uint32_t i = 0; i < writer->n_lanes; i++)
+		writer->lanes[i].committed = writer->lanes[i].taken;
+}
+
 /* Append one group from a lane.  1 appended or dropped, 0 nothing there, -errno of lp_wal_append. */
 static int take(struct lp_writer *writer, uint32_t index)
 {
@@ -159,7 +167,11 @@ static int take(struct lp_writer *writer, uint32_t index)
 		return 1;
 	}
 	LP_FAULT("writer-append");
+	uint32_t file = LP_WALPOS_FILE(lp_wal_position(writer->wal));
+
 	r = lp_wal_append(writer->wal, (uint16_t)index, start, writer->buf, len);
+	if (LP_WALPOS_FILE(lp_wal_position(writer->wal)) != file)
+		keep_taken(writer);
 	if (r < 0)
 		return r;
 	LP_FAULT("writer-appended");
@@ -258,6 +270,11 @@ int lp_writer_round(struct lp_writer *writer)
 	}
 	look_for_broken(writer);
 	return any && commit(writer) == 0;
+}
+
+void lp_writer_announce(struct lp_writer *writer)
+{
+	(void)commit(writer);
 }
 
 void lp_writer_rotate(struct lp_writer *writer)

@@ -13,7 +13,7 @@
 struct lp_writer_lane {
 	struct lp_lane *lane;
 	uint64_t taken;                 /* appended up to here */
-	uint64_t committed;             /* and durable up to here: what lp_wal_abandon() falls back to */
+	uint64_t committed;             /* and durable up to here (announced, or in a file that is complete): what lp_wal_abandon() falls back to */
 	int64_t retry_ms;               /* leave the lane alone until then (its worker cannot be killed yet) */
 };
 
@@ -47,6 +47,8 @@ struct lp_writer {
 int lp_writer_round(struct lp_writer *writer);
 bool lp_writer_lanes_empty(struct lp_writer *writer);
 uint64_t lp_writer_lanes_bytes(struct lp_writer *writer);
+/* Commit and announce the position without taking anything. */
+void lp_writer_announce(struct lp_writer *writer);
 /* Close the current file and announce the position after it. */
 void lp_writer_rotate(struct lp_writer *writer);
 /* A write or sync failed: cut, fall back to what is committed, pause for a second. */

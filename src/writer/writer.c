@@ -215,6 +215,8 @@ static void tick(struct lp_writer *writer)
 
 	atomic_store_explicit(&writer->slot->alive_mono_ms, lp_clock_mono_ms(), memory_order_relaxed);
 	lp_writer_watch_space(writer);
+	if (lp_wal_rest(writer->wal, lp_clock_mono_ns()))
+		lp_writer_announce(writer);
 	if (since_ns && lp_clock_mono_ns() - since_ns > max_age_ns)
 		lp_writer_rotate(writer);
 }

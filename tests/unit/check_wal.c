@@ -1,4 +1,5 @@
 /* The write-ahead log: append, recover, rotate, recycle, abandon, torn tails, warm start. */
+#include "common/clock.h"
 #include "tests/unit/wal_test.h"
 
 #define MAX 10000
@@ -75,6 +76,67 @@ START_TEST(test_rotate_and_recycle)
 	lp_wal_close(&wal);
 	wal = open_wal(EPOCH, 0, &rec);
 	ck_assert_uint_eq(rec.records, (uint64_t)last);
+	lp_wal_close(&wal);
+}
+END_TEST
+
+static uint64_t bytes_in_dir(void)
+{
+	uint64_t bytes = 0;
+	DIR *d = opendir(dir);
+	struct stat st;
+
+	for (struct dirent *e; (e = readdir(d));)
+		if (e->d_name[0] != '.' && fstatat(dirfd(d), e->d_name, &st, 0) == 0)
+			bytes += (uint64_t)st.st_size;
+	closedir(d);
+	return bytes;
+}
+
+/* After a load the files that it needed are given back, the current one too when nothing is in it. */
+START_TEST(test_rest_after_a_load)
+{
+	struct lp_wal_recovery rec;
+	struct lp_wal *wal = open_wal(EPOCH, 0, &rec);
+	int64_t now = LP_NS_PER_SEC;
+	uint32_t next = 0, number;
+	bool empty;
+
+	ck_assert(!lp_wal_rest(wal, now));
+	for (int i = 0; i < 3000; i++, next += 3)
+		ck_assert_int_eq(append(wal, next, 3), 0);
+	ck_assert_int_eq(lp_wal_rotate(wal), 0);
+	while ((number = lp_wal_next_to_seal(wal, 0, commit(wal), &empty)) != 0)
+		ck_assert_int_eq(lp_wal_retire(wal, number), 0);
+	while (lp_wal_prepare(wal, false) == -EAGAIN)
+		wait_event(wal);
+	uint32_t spares = wal->n_spares;
+
+	ck_assert_uint_gt(spares, 0);
+	ck_assert_uint_gt(bytes_in_dir(), 4 * wal->file_min);
+	/* The minute with the load in it, then quiet ones. */
+	now += 61 * LP_NS_PER_SEC;
+	ck_assert(!lp_wal_rest(wal, now));
+	ck_assert_uint_eq(wal->n_spares, spares);
+	now += 61 * LP_NS_PER_SEC;
+	for (bool changed = false; !changed; now++) {
+		changed = lp_wal_rest(wal, now);
+		while (lp_wal_prepare(wal, false) == -EAGAIN)
+			wait_event(wal);
+	}
+	ck_assert_uint_ne(number = lp_wal_next_to_seal(wal, 0, commit(wal), &empty), 0);
+	ck_assert(empty);
+	ck_assert_int_eq(lp_wal_retire(wal, number), 0);
+	ck_assert(!lp_wal_rest(wal, now));
+	ck_assert_uint_eq(bytes_in_dir(), 2 * wal->file_min);   /* the current and the next one */
+	/* And it takes load again. */
+	for (int i = 0; i < 1000; i++, next += 3)
+		ck_assert_int_eq(append(wal, next, 3), 0);
+	lp_walpos committed = commit(wal);
+
+	ck_assert_uint_ne(number = lp_wal_next_to_seal(wal, 0, committed, &empty), 0);
+	ck_assert_int_gt(file_records(dir, number, true, got, MAX), 0);
+	ck_assert_uint_eq(got[0], next - 3000);
 	lp_wal_close(&wal);
 }
 END_TEST
@@ -406,6 +468,7 @@ int main(void)
 	tcase_set_timeout(tcase, 120);
 	tcase_add_test(tcase, test_append_and_recover);
 	tcase_add_test(tcase, test_rotate_and_recycle);
+	tcase_add_test(tcase, test_rest_after_a_load);
 	tcase_add_test(tcase, test_sealing_waits_for_the_announcement);
 	tcase_add_test(tcase, test_record_larger_than_a_file);
 	tcase_add_loop_test(tcase, test_torn_tail_at_every_byte, TRUNCATED, STALE + 1);

@@ -2,14 +2,17 @@
 #include "ctl/ctl.h"
 
 #include "common/bytes.h"
+#include "common/crc32c.h"
 #include "store/format/walfile.h"
 #include "store/map.h"
 #include "store/segment-private.h"
+#include "store/wal-private.h"
 
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 struct totals {
 	uint64_t segments, segment_entries, records, entries;
@@ -44,21 +47,68 @@ static bool all_zero(const struct lp_map *map, size_t from)
 	return true;
 }
 
-/* Behind the last valid record: nothing, an append that was never finished, or stale bytes of an earlier life. */
-static void judge_tail(const char *path, const struct lp_map *map, const struct lp_walwalk *walk, struct totals *t)
+/* Zeros that a writer put behind a log that it cut (LP_WAL_STOP_BYTES), or that were never written over. */
+static bool stops_here(const struct lp_map *map, size_t off)
+{
+	size_t n = map->len - off < LP_WAL_STOP_BYTES ? map->len - off : LP_WAL_STOP_BYTES;
+
+	for (size_t i = 0; i < n; i++)
+		if (map->p[off + i])
+			return false;
+	return true;
+}
+
+/* Is or was this a group head of this life of the file?  A damaged salt shows by the checksum that holds when it is put right. */
+static bool ours(const struct lp_map *map, const struct lp_walwalk *walk)
 {
 	struct lp_walgroup_head group;
 
+	if (walk->off + LP_WALGROUP_HEAD > map->len)
+		return false;
+	memcpy(&group, map->p + walk->off, sizeof group);
+	if (group.salt == walk->salt)
+		return true;
+	group.salt = walk->salt;
+	return group.crc == lp_crc32c(0, (const uint8_t *)&group + 8, sizeof group - 8);
+}
+
+/* Behind the last valid record: nothing, stale bytes of an earlier life, a cut (zeros), or what should not be there.  That is an
+ * append that was never finished in the newest file; in an older one it is damage, because a writer begins the next file when
+ * this one is synced to its end or cut, and a later writer cuts it before it begins one. */
+static void judge_tail(const char *path, const struct lp_map *map, const struct lp_walwalk *walk, bool older, struct totals *t)
+{
 	if (groups_follow(map, walk)) {
 		printf("%s: offset %zu: a damaged record, and a later one says that it was committed\n", path, walk->off);
 		t->faults++;
-	} else if (walk->off != walk->group_end ||
-		   (walk->off <= map->len && lp_walgroup_check(map->p + walk->off, map->len - walk->off, walk->salt, walk->sequence + 1, &group) == 0)) {
-		printf("%s: offset %zu: information: an append that was not finished\n", path, walk->off);
+	} else if (walk->off < map->len && !stops_here(map, walk->off) && (walk->off != walk->group_end || ours(map, walk))) {
+		printf("%s: offset %zu: %s\n", path, walk->off,
+		       older ? "a damaged record, and the log goes on in a later file" : "information: an append that was not finished");
+		t->faults += older;
 	}
 }
 
-static int verify_wal(const struct lp_ctl_data *data, size_t i, struct totals *t)
+/* The highest file that holds a group: those below it are complete.  0: none does. */
+static uint32_t newest_in_use(const struct lp_ctl_data *data)
+{
+	uint32_t number = 0;
+
+	for (size_t i = data->n_wal_files; i-- > 0 && !number;) {
+		struct lp_walgroup_head group;
+		struct lp_walwalk walk;
+		struct lp_map map;
+		char path[8192];
+
+		if (lp_ctl_wal_path(data, data->wal_files[i], path, sizeof path) < 0 || lp_map_open(path, &map) < 0)
+			continue;
+		if (lp_walwalk_start(&walk, map.p, map.len, true) == 0 &&
+		    lp_walgroup_check(map.p + walk.off, map.len - walk.off, walk.salt, 1, &group) == 0)
+			number = data->wal_files[i];
+		lp_map_close(&map);
+	}
+	return number;
+}
+
+static int verify_wal(const struct lp_ctl_data *data, size_t i, uint32_t newest, struct totals *t)
 {
 	char path[8192];
 	struct lp_map map;
@@ -91,7 +141,7 @@ static int verify_wal(const struct lp_ctl_data *data, size_t i, struct totals *t
 		t->records++;
 		t->entries += head.entries;
 	}
-	judge_tail(path, &map, &walk, t);
+	judge_tail(path, &map, &walk, data->wal_files[i] < newest, t);
 	if (lp_map_faults() != bad_pages) {
 		printf("%s: the disk could not read some pages\n", path);
 		t->faults++;
@@ -138,9 +188,10 @@ int lp_ctl_verify(int argc, char **argv)
 	if (lp_ctl_data_open(argv[1], &data) < 0)
 		return LP_CTL_FAILED;
 	int r = verify_segments(&data, &t);
+	uint32_t newest = newest_in_use(&data);
 
 	for (size_t i = 0; r == 0 && i < data.n_wal_files; i++)
-		r = verify_wal(&data, i, &t);
+		r = verify_wal(&data, i, newest, &t);
 	if (r < 0)
 		fprintf(stderr, "logpulsectl: %s: %s\n", argv[1], strerror(-r));
 	else

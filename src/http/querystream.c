@@ -486,6 +486,8 @@ static bool open_engine(struct lp_worker *worker)
 
 	if (q->engine)
 		return true;
+	if (q->closed)
+		return false;
 	if (!(atomic_load_explicit(&worker->state->flags, memory_order_acquire) & LP_STATE_READY))
 		return false;           /* the writer is still making sense of the files */
 	if (config.threads == 0) {
@@ -659,6 +661,7 @@ void lp_queries_close(struct lp_worker *worker)
 {
 	h2o_linklist_t *node;
 
+	worker->query.closed = true;
 	/* Threads may wait for room that the loop will not make any more. */
 	for (node = worker->query.jobs.next; node != &worker->query.jobs; node = node->next)
 		cancel(H2O_STRUCT_FROM_MEMBER(struct lp_job, link, node));

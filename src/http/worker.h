@@ -40,6 +40,7 @@ struct lp_queries {
 	h2o_multithread_receiver_t receiver;
 	h2o_linklist_t jobs;            /* of struct lp_job, those with a request */
 	int open_error;                 /* logged already */
+	bool closed;                    /* the last runs of the loop must not open it again */
 };
 
 struct lp_worker {

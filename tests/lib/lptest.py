@@ -76,7 +76,7 @@ class Server:
         log = open(self.log_path, errors='replace').read() if os.path.exists(self.log_path) else ''
         bad = [l for l in log.splitlines() if 'ERROR: AddressSanitizer' in l or 'runtime error:' in l or 'ThreadSanitizer' in l
                or 'LeakSanitizer' in l or 'panic:' in l]
-        if kind is not None:
+        if kind is not None or bad:
             print('---- server log (end)\n' + log[-6000:])
         if self.tmp and kind is None:
             shutil.rmtree(self.tmp, ignore_errors=True)

@@ -328,6 +328,13 @@ static int make(int argc, char **argv)
 	}
 	if (counts)
 		fclose(counts);
+	lp_buf_free(&m.body);
+	lp_buf_free(&m.stream);
+	lp_buf_free(&m.entry);
+	free(m.cursor);
+	free(m.repeat);
+	free(m.lines);
+	free(m.bytes);
 	printf("lines=%ld raw_bytes=%llu bodies=%ld end_ns=%lld\n", done, (unsigned long long)raw, bodies, (long long)m.ts);
 	return 0;
 }

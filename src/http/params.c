@@ -477,10 +477,28 @@ static int invalid(struct lp_buf *error, const char *text)
 	return -EINVAL;
 }
 
+int lp_param_step(const struct lp_form *form, int64_t start_ns, int64_t end_ns, int64_t *ret_ns, struct lp_buf *error)
+{
+	int64_t def, length, step;
+	int r;
+
+	if (__builtin_sub_overflow(end_ns, start_ns, &length))
+		length = INT64_MAX;
+	def = length / LP_NS_PER_SEC / 250;
+	r = lp_param_seconds(lp_form_get(form, "step"), (def > 1 ? def : 1) * LP_NS_PER_SEC, &step, error);
+	if (r < 0)
+		return r;
+	if (step <= 0)
+		return invalid(error, "zero or negative query resolution step widths are not accepted. Try a positive integer");
+	if (length / step > MAX_POINTS)
+		return invalid(error, "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter");
+	*ret_ns = step;
+	return 0;
+}
+
 int lp_param_range(const struct lp_form *form, int64_t now_ns, struct lp_range_args *ret, struct lp_buf *error)
 {
 	struct lp_range_args a = { 0 };
-	int64_t def_step, length;
 	int r;
 
 	r = lp_param_bounds(form, now_ns, &a.start_ns, &a.end_ns, error);
@@ -488,22 +506,15 @@ int lp_param_range(const struct lp_form *form, int64_t now_ns, struct lp_range_a
 		return r;
 	if (a.end_ns < a.start_ns)
 		return invalid(error, end_before_start);
-	if (__builtin_sub_overflow(a.end_ns, a.start_ns, &length))
-		length = INT64_MAX;
 	r = lp_param_limit(form, "limit", 100, &a.limit, error);
 	if (r < 0)
 		return r;
 	r = lp_param_direction(form, &a.forward, error);
 	if (r < 0)
 		return r;
-	def_step = length / LP_NS_PER_SEC / 250;
-	r = lp_param_seconds(lp_form_get(form, "step"), (def_step > 1 ? def_step : 1) * LP_NS_PER_SEC, &a.step_ns, error);
+	r = lp_param_step(form, a.start_ns, a.end_ns, &a.step_ns, error);
 	if (r < 0)
 		return r;
-	if (a.step_ns <= 0)
-		return invalid(error, "zero or negative query resolution step widths are not accepted. Try a positive integer");
-	if (length / a.step_ns > MAX_POINTS)
-		return invalid(error, "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter");
 	r = lp_param_seconds(lp_form_get(form, "interval"), 0, &a.interval_ns, error);
 	if (r < 0)
 		return r;

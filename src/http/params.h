@@ -43,6 +43,9 @@ int lp_param_seconds(const struct lp_param *p, int64_t def_ns, int64_t *ret_ns, 
 /* start, end, since. */
 int lp_param_bounds(const struct lp_form *form, int64_t now_ns, int64_t *ret_start, int64_t *ret_end, struct lp_buf *error);
 
+/* step: positive, at most 11,000 of them in the range; by default 250. */
+int lp_param_step(const struct lp_form *form, int64_t start_ns, int64_t end_ns, int64_t *ret_ns, struct lp_buf *error);
+
 struct lp_range_args {
 	int64_t start_ns, end_ns, step_ns, interval_ns;
 	uint32_t limit;

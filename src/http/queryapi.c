@@ -1,11 +1,10 @@
 /* The query routes: parameters in, a submitted query out.  Guarantees: a parameter that Loki refuses is refused with Loki's
  * status and text before anything is scanned.  Process: worker, event loop; keeps nothing between requests. */
-#include "http/worker.h"
+#include "http/queryapi.h"
 
 #include "common/clock.h"
 #include "common/jsonw.h"
 #include "common/rfc3339.h"
-#include "http/params.h"
 
 #include <errno.h>
 #include <string.h>
@@ -14,23 +13,22 @@
 #define NO_QUERY "parse error : syntax error: unexpected $end"
 #define END_BEFORE_START "end timestamp must not be before or equal to start time"
 
-/* Answer a parameter error and free everything; always returns. */
-static void bad(h2o_req_t *req, struct lp_form *form, struct lp_buf *error)
+void lp_api_bad(h2o_req_t *req, struct lp_form *form, struct lp_buf *error)
 {
 	lp_reply_text(req, 400, lp_buf_cstr(error));
 	lp_buf_free(error);
 	lp_form_free(form);
 }
 
-static void bad_text(h2o_req_t *req, struct lp_form *form, const char *text)
+void lp_api_bad_text(h2o_req_t *req, struct lp_form *form, const char *text)
 {
 	struct lp_buf error = LP_BUF_INIT;
 
 	lp_buf_str(&error, text);
-	bad(req, form, &error);
+	lp_api_bad(req, form, &error);
 }
 
-static void set_text(struct lp_query_params *params, const struct lp_param *p)
+void lp_api_set_text(struct lp_query_params *params, const struct lp_param *p)
 {
 	if (!p)
 		return;
@@ -38,8 +36,7 @@ static void set_text(struct lp_query_params *params, const struct lp_param *p)
 	params->text_len = p->value_len;
 }
 
-/* Queries that must have a text.  Writes the reason it is refused for. */
-static int check_text(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error)
+int lp_api_check_text(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error)
 {
 	size_t max = (size_t)lp_worker_conf(worker)->limits.max_query_text;
 
@@ -84,7 +81,7 @@ static int64_t length_of(int64_t start_ns, int64_t end_ns)
 	return __builtin_sub_overflow(end_ns, start_ns, &length) ? INT64_MAX : length;
 }
 
-static void submit(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form, struct lp_query_params *params,
+void lp_api_submit(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form, struct lp_query_params *params,
 		   const char *route)
 {
 	struct lp_job_options options = { .route = route };
@@ -113,14 +110,14 @@ static int range_params(const struct lp_worker *worker, const struct lp_form *fo
 	r = lp_param_range(form, lp_clock_real_ns(), &args, error);
 	if (r < 0)
 		return r;
-	set_text(params, lp_form_get(form, "query"));
+	lp_api_set_text(params, lp_form_get(form, "query"));
 	params->start_ns = args.start_ns;
 	params->end_ns = args.end_ns;
 	params->step_ns = args.step_ns;
 	params->interval_ns = args.interval_ns;
 	params->limit = args.limit;
 	params->forward = args.forward;
-	r = check_text(worker, params, error);
+	r = lp_api_check_text(worker, params, error);
 	if (r == 0)
 		r = check_entries_limit(worker, params, error);
 	if (r == 0)
@@ -137,10 +134,10 @@ void lp_api_query_range(struct lp_worker *worker, h2o_req_t *req, const char *na
 	if (lp_request_form(worker, req, &form) < 0)
 		return;
 	if (range_params(worker, &form, &params, &error) < 0) {
-		bad(req, &form, &error);
+		lp_api_bad(req, &form, &error);
 		return;
 	}
-	submit(worker, req, &form, &params, "query_range");
+	lp_api_submit(worker, req, &form, &params, "query_range");
 }
 
 static int instant_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params,
@@ -158,8 +155,8 @@ static int instant_params(const struct lp_worker *worker, const struct lp_form *
 	r = lp_param_direction(form, &params->forward, error);
 	if (r < 0)
 		return r;
-	set_text(params, lp_form_get(form, "query"));
-	return check_text(worker, params, error);
+	lp_api_set_text(params, lp_form_get(form, "query"));
+	return lp_api_check_text(worker, params, error);
 }
 
 void lp_api_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
@@ -171,28 +168,31 @@ void lp_api_query(struct lp_worker *worker, h2o_req_t *req, const char *name, si
 	if (lp_request_form(worker, req, &form) < 0)
 		return;
 	if (instant_params(worker, &form, &params, &error) < 0) {
-		bad(req, &form, &error);
+		lp_api_bad(req, &form, &error);
 		return;
 	}
-	submit(worker, req, &form, &params, "query");
+	lp_api_submit(worker, req, &form, &params, "query");
 }
 
-/* start, end and an optional selector. */
-static int meta_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params,
+int lp_api_meta_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params,
 		       struct lp_buf *error)
 {
 	int r = lp_param_bounds(form, lp_clock_real_ns(), &params->start_ns, &params->end_ns, error);
 
 	if (r < 0)
 		return r;
+	/* Label names and values look back six hours, as Loki's documentation says. */
+	if ((params->kind == LP_QUERY_LABELS || params->kind == LP_QUERY_LABEL_VALUES) && !lp_form_get(form, "start") &&
+	    !lp_form_get(form, "since") && __builtin_sub_overflow(params->start_ns, INT64_C(5) * 3600 * LP_NS_PER_SEC, &params->start_ns))
+		params->start_ns = INT64_MIN;
 	if (params->end_ns < params->start_ns) {
 		lp_buf_str(error, END_BEFORE_START);
 		return -EINVAL;
 	}
-	set_text(params, lp_form_get(form, "query"));
+	lp_api_set_text(params, lp_form_get(form, "query"));
 	if (params->text_len == 0)
 		params->text = NULL;
-	return params->text ? check_text(worker, params, error) : 0;
+	return params->text ? lp_api_check_text(worker, params, error) : 0;
 }
 
 void lp_api_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
@@ -203,11 +203,11 @@ void lp_api_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, s
 
 	if (lp_request_form(worker, req, &form) < 0)
 		return;
-	if (meta_params(worker, &form, &params, &error) < 0) {
-		bad(req, &form, &error);
+	if (lp_api_meta_params(worker, &form, &params, &error) < 0) {
+		lp_api_bad(req, &form, &error);
 		return;
 	}
-	submit(worker, req, &form, &params, "labels");
+	lp_api_submit(worker, req, &form, &params, "labels");
 }
 
 void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
@@ -221,11 +221,11 @@ void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, s
 	params.label_len = label.len;
 	if (lp_request_form(worker, req, &form) < 0)
 		return;
-	if (meta_params(worker, &form, &params, &error) < 0) {
-		bad(req, &form, &error);
+	if (lp_api_meta_params(worker, &form, &params, &error) < 0) {
+		lp_api_bad(req, &form, &error);
 		return;
 	}
-	submit(worker, req, &form, &params, "label_values");
+	lp_api_submit(worker, req, &form, &params, "label_values");
 }
 
 void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
@@ -236,11 +236,11 @@ void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *na
 
 	if (lp_request_form(worker, req, &form) < 0)
 		return;
-	if (meta_params(worker, &form, &params, &error) < 0 || check_text(worker, &params, &error) < 0) {
-		bad(req, &form, &error);
+	if (lp_api_meta_params(worker, &form, &params, &error) < 0 || lp_api_check_text(worker, &params, &error) < 0) {
+		lp_api_bad(req, &form, &error);
 		return;
 	}
-	submit(worker, req, &form, &params, "index_stats");
+	lp_api_submit(worker, req, &form, &params, "index_stats");
 }
 
 /* match[] and match, each as often as wanted; 0 or an error text. */
@@ -259,7 +259,7 @@ static int collect_matches(const struct lp_worker *worker, const struct lp_form 
 			lp_buf_printf(error, "too many match[] parameters: more than %u", MAX_MATCHES);
 			return -EINVAL;
 		}
-		if (check_text(worker, &one, error) < 0)
+		if (lp_api_check_text(worker, &one, error) < 0)
 			return -EINVAL;
 		matches[n] = p->value;
 		lens[n++] = p->value_len;
@@ -280,16 +280,16 @@ void lp_api_series(struct lp_worker *worker, h2o_req_t *req, const char *name, s
 		return;
 	if (lp_param_bounds(&form, lp_clock_real_ns(), &params.start_ns, &params.end_ns, &error) < 0 ||
 	    collect_matches(worker, &form, matches, lens, &params.n_matches, &error) < 0) {
-		bad(req, &form, &error);
+		lp_api_bad(req, &form, &error);
 		return;
 	}
 	if (params.end_ns < params.start_ns) {
-		bad_text(req, &form, END_BEFORE_START);
+		lp_api_bad_text(req, &form, END_BEFORE_START);
 		return;
 	}
 	params.matches = matches;
 	params.match_lens = lens;
-	submit(worker, req, &form, &params, "series");
+	lp_api_submit(worker, req, &form, &params, "series");
 }
 
 /* ---- the original API --------------------------------------------------------------------------- */
@@ -342,7 +342,7 @@ void lp_api_original_query(struct lp_worker *worker, h2o_req_t *req, const char 
 		return;
 	query = lp_form_get(&form, "query");
 	params.limit = original_limit(conf, &form);
-	set_text(&params, query);
+	lp_api_set_text(&params, query);
 	if (!query)
 		bad_original(req, &form, "VALIDATION_ERROR", "Query parameter is required");
 	else if (original_time(&form, "end", lp_clock_real_ns(), &params.end_ns) < 0)
@@ -353,7 +353,7 @@ void lp_api_original_query(struct lp_worker *worker, h2o_req_t *req, const char 
 		bad_original(req, &form, "INVALID_TIME_RANGE", "Query error: end time is before start time");
 	else if (check_length(length_of(params.start_ns, params.end_ns), conf->query.max_time_range, &error) < 0)
 		bad_original(req, &form, "INVALID_TIME_RANGE", lp_buf_cstr(&error));
-	else if (params.text_len > 0 && check_text(worker, &params, &error) < 0)
+	else if (params.text_len > 0 && lp_api_check_text(worker, &params, &error) < 0)
 		bad_original(req, &form, "BAD_QUERY", lp_buf_cstr(&error));
 	else
 		lp_query_start(worker, req, &params, options);

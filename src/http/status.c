@@ -79,6 +79,28 @@ void lp_status_buildinfo(struct lp_worker *worker, h2o_req_t *req, const char *n
 	lp_reply(req, 200, LP_JSON, text, sizeof text - 1);
 }
 
+/* What runs, in the form of Loki's page: the processes that this server consists of. */
+void lp_status_services(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	uint32_t f = flags(worker);
+	char text[128];
+
+	snprintf(text, sizeof text, "server => Running\nwriter => %s\nquerier => %s\n",
+		 f & LP_STATE_WAL_FAILED ? "Failed" : f & LP_STATE_READY ? "Running" : "Starting",
+		 worker->query.engine ? "Running" : "Starting");
+	lp_reply_text(req, 200, text);
+}
+
+/* The level in the configuration; it is changed there, with a reload. */
+void lp_status_log_level(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	static const char *const levels[] = { "debug", "info", "warn", "error" };
+	char text[64];
+
+	snprintf(text, sizeof text, "{\"message\":\"Current log level is %s\"}", levels[lp_worker_conf(worker)->logging.level]);
+	lp_reply(req, 200, LP_JSON, text, strlen(text));
+}
+
 void lp_status_config(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_buf out = LP_BUF_INIT;

@@ -151,6 +151,14 @@ void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, s
 void lp_api_series(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
+/* lokiapi.c */
+void lp_api_format_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_volume(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_volume_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_detected_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_drilldown_limits(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_tenant_limits(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+
 /* status.c */
 void lp_status_tick(struct lp_worker *worker, int64_t now_ns);
 bool lp_status_pending(const struct lp_worker *worker);
@@ -159,6 +167,8 @@ void lp_status_root(struct lp_worker *worker, h2o_req_t *req, const char *name, 
 void lp_status_health(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_ready(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_buildinfo(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_services(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_status_log_level(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_config(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_flush(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 /* metrics.c */

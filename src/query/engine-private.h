@@ -179,6 +179,7 @@ int lp_scan_batch_rows(struct lp_query *query, const struct lp_wal_batch *batch,
 extern const struct lp_query_ops lp_log_ops;            /* scan.c, result.c */
 extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, values, series */
 extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
+extern const struct lp_query_ops lp_volume_ops;         /* volume.c */
 void lp_result_error_json(struct lp_query *query);      /* result.c */
 int lp_log_result(struct lp_query *query);              /* result.c */
 void lp_result_stats_json(struct lp_query *query);

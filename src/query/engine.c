@@ -36,19 +36,21 @@ struct lp_engine {
 
 int lp_query_fail(struct lp_query *query, int status, const char *code, const char *fmt, ...)
 {
-	char text[1024];
+	char *text;                     /* parse errors repeat the query: as long as that */
 	va_list ap;
 
 	va_start(ap, fmt);
-	(void)vsnprintf(text, sizeof text, fmt, ap);
+	if (vasprintf(&text, fmt, ap) < 0)
+		text = NULL;
 	va_end(ap);
 	pthread_mutex_lock(&query->error_lock);
 	if (!atomic_load(&query->status)) {
-		lp_buf_str(&query->error, text);
+		lp_buf_str(&query->error, text ? text : "out of memory");
 		query->error_code = code;
 		atomic_store(&query->status, status);
 	}
 	pthread_mutex_unlock(&query->error_lock);
+	free(text);
 	return -EINVAL;
 }
 
@@ -567,9 +569,13 @@ static const struct lp_query_ops *ops_of(enum lp_query_kind kind)
 	case LP_QUERY_LABELS:
 	case LP_QUERY_LABEL_VALUES:
 	case LP_QUERY_SERIES:
+	case LP_QUERY_DETECTED_LABELS:
 		return &lp_names_ops;
 	case LP_QUERY_INDEX_STATS:
 		return &lp_index_stats_ops;
+	case LP_QUERY_VOLUME:
+	case LP_QUERY_VOLUME_RANGE:
+		return &lp_volume_ops;
 	default:
 		return &lp_log_ops;
 	}

@@ -1,4 +1,4 @@
-/* Label names, label values, series: answered from the segments' indexes and the live streams, no log text is read.
+/* Label names, label values, series, detected labels: answered from the segments' indexes and the live streams, no log text is read.
  *
  * A task is one segment, or all live streams.  A name or value counts when a stream that has it matches selector, tenant and
  * time range.  What is found goes into one set of byte strings, sorted at the end.
@@ -7,6 +7,7 @@
 
 #include "common/jsonw.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -97,9 +98,11 @@ static int names_plan(struct lp_query *query, struct lp_worker *worker)
 	names->logs = calloc((size_t)n + 1, sizeof(void *));
 	if (!names->matches || !names->logs)
 		return -ENOMEM;
-	for (uint32_t i = 0; i < n; i++) {
+	bool everything = n == 1 && query->params.match_lens[0] == 2 && memcmp(query->params.matches[0], "{}", 2) == 0;
+
+	for (uint32_t i = 0; i < n && !everything; i++) {
 		struct lp_buf error = LP_BUF_INIT;
-		int r = lp_logql_parse_selector(query->params.matches[i], query->params.match_lens[i], true, &names->matches[i], &error);
+		int r = lp_logql_parse_selector(query->params.matches[i], query->params.match_lens[i], false, &names->matches[i], &error);
 
 		if (r < 0)
 			(void)lp_query_fail(query, r == -ENOMEM ? 500 : 400, "BAD_QUERY", "%s", lp_buf_cstr(&error));
@@ -115,6 +118,20 @@ static int names_plan(struct lp_query *query, struct lp_worker *worker)
 		query->params.end_ns++;
 	query->n_tasks = lp_snapshot_segments(query->snapshot) + 1;
 	return 0;
+}
+
+/* Detected labels: name, NUL, value; a name contains no NUL, so the pairs of a name are neighbours when sorted. */
+static int add_pair(struct lp_query *query, const char *name, uint32_t name_len, const char *value, uint32_t value_len)
+{
+	struct lp_buf pair = LP_BUF_INIT;
+
+	lp_buf_append(&pair, name, name_len);
+	lp_buf_byte(&pair, 0);
+	lp_buf_append(&pair, value, value_len);
+	int r = pair.failed ? -ENOMEM : names_add(query, pair.data, (uint32_t)pair.len);
+
+	lp_buf_free(&pair);
+	return r;
 }
 
 static int add_stream(struct lp_query *query, const uint8_t *labels, uint32_t len)
@@ -133,7 +150,8 @@ static int add_stream(struct lp_query *query, const uint8_t *labels, uint32_t le
 	if (lp_labels_iter(&it, labels, len, NULL, NULL) < 0)
 		return 0;
 	while (r == 0 && lp_labels_next(&it, &label) > 0)
-		r = names_add(query, label.name, label.name_len);
+		r = query->params.kind == LP_QUERY_DETECTED_LABELS ? add_pair(query, label.name, label.name_len, label.value, label.value_len) :
+								     names_add(query, label.name, label.name_len);
 	return r;
 }
 
@@ -168,7 +186,7 @@ static bool any_set(const uint64_t *bits, const uint32_t *streams, uint32_t n, u
 static int add_from_index(struct lp_query *query, struct lp_worker *worker, const struct lp_segment *segment, const uint64_t *bits)
 {
 	uint32_t total = lp_segment_info(segment)->streams, n_names = lp_segment_label_names(segment), from = 0;
-	bool want_values = query->params.kind == LP_QUERY_LABEL_VALUES;
+	bool want_values = query->params.kind == LP_QUERY_LABEL_VALUES, want_pairs = query->params.kind == LP_QUERY_DETECTED_LABELS;
 	int r = 0;
 
 	if (want_values) {
@@ -190,14 +208,14 @@ static int add_from_index(struct lp_query *query, struct lp_worker *worker, cons
 			r = lp_segment_postings(segment, name, v, &streams, &n);
 			if (r < 0 || !any_set(bits, streams, n, total))
 				continue;
-			if (!want_values) {
+			if (!want_values && !want_pairs) {
 				found = true;
 				continue;
 			}
 			lp_buf_reset(&worker->scratch);
 			r = lp_segment_label_value(segment, name, v, &worker->scratch, &value, &value_len);
 			if (r == 0)
-				r = names_add(query, value, value_len);
+				r = want_pairs ? add_pair(query, s, len, value, value_len) : names_add(query, value, value_len);
 		}
 		if (found)
 			r = names_add(query, s, len);
@@ -270,6 +288,59 @@ static int cmp_series(const void *x, const void *y)
 	return lp_labels_cmp(a->p, a->len, b->p, b->len);
 }
 
+/* A number or a UUID. */
+static bool is_id(const char *s, size_t n)
+{
+	static const char uuid[] = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
+	char number[64], *end;
+	size_t i = 0;
+
+	if (n == sizeof uuid - 1) {
+		while (i < n && (uuid[i] == '-' ? s[i] == '-' : isxdigit((unsigned char)s[i])))
+			i++;
+		if (i == n)
+			return true;
+	}
+	if (n == 0 || n >= sizeof number || !strchr("0123456789.+-", s[0]))
+		return false;
+	memcpy(number, s, n);
+	number[n] = '\0';
+	(void)strtod(number, &end);
+	return end == number + n;
+}
+
+/* Labels by which nobody would choose are left out: all values are numbers or ids (Loki's rule, with its four exceptions). */
+static bool is_relevant(const char *name, bool only_ids)
+{
+	return !only_ids || strcmp(name, "cluster") == 0 || strcmp(name, "namespace") == 0 || strcmp(name, "instance") == 0 ||
+	       strcmp(name, "pod") == 0;
+}
+
+static int detected_labels_finish(struct lp_query *query, const struct names *names)
+{
+	bool first = true;
+	int r = lp_out_begin(query, 200, "application/json; charset=UTF-8");
+
+	lp_buf_str(&query->out, "{\"detectedLabels\":[");
+	for (size_t i = 0, next; r == 0 && i < names->n; i = next) {
+		const char *name = (const char *)names->v[i].p;
+		size_t name_len = strlen(name);
+		bool only_ids = true;
+
+		for (next = i; next < names->n && strcmp((const char *)names->v[next].p, name) == 0; next++)
+			only_ids = only_ids && is_id((const char *)names->v[next].p + name_len + 1, names->v[next].len - name_len - 1);
+		if (!is_relevant(name, only_ids))
+			continue;
+		lp_buf_str(&query->out, first ? "{\"label\":" : ",{\"label\":");
+		lp_jsonw_str(&query->out, (const uint8_t *)name, name_len);
+		lp_buf_printf(&query->out, ",\"cardinality\":%zu}", next - i);
+		first = false;
+		r = lp_out_flush(query, false);
+	}
+	lp_buf_str(&query->out, "]}");
+	return r < 0 ? r : lp_out_flush(query, true);
+}
+
 static int names_finish(struct lp_query *query)
 {
 	struct names *names = query->state;
@@ -278,6 +349,8 @@ static int names_finish(struct lp_query *query)
 	if (names->n)
 		qsort(names->v, names->n, sizeof *names->v, series ? cmp_series : cmp_name);
 	query->stats.lines_matched = names->n;
+	if (query->params.kind == LP_QUERY_DETECTED_LABELS)
+		return detected_labels_finish(query, names);
 	int r = lp_out_begin(query, 200, bare ? "application/json" : "application/json; charset=UTF-8");
 
 	lp_buf_str(&query->out, bare ? "[" : "{\"status\":\"success\",\"data\":[");

@@ -25,6 +25,12 @@ static bool blank(const char *s, size_t n)
 	return true;
 }
 
+/* {}, which these routes take for all streams, as Loki does. */
+static bool is_everything(const char *s, size_t n)
+{
+	return n == 2 && memcmp(s, "{}", 2) == 0;
+}
+
 static int parse_failed(struct lp_query *query, int r, struct lp_buf *error)
 {
 	const char *text = lp_buf_cstr(error);
@@ -86,9 +92,15 @@ int lp_plan_parse(struct lp_query *query)
 	case LP_QUERY_INSTANT:
 		r = lp_logql_parse(p->text ? p->text : "", p->text_len, &query->logql, &error);
 		break;
+	case LP_QUERY_VOLUME:
+	case LP_QUERY_VOLUME_RANGE:
+	case LP_QUERY_DETECTED_LABELS:
+		if (is_everything(p->text, p->text_len))
+			break;
+		/* fall through */
 	default:
 		if (p->text && !blank(p->text, p->text_len))
-			r = lp_logql_parse_selector(p->text, p->text_len, true, &query->logql, &error);
+			r = lp_logql_parse_selector(p->text, p->text_len, false, &query->logql, &error);
 		break;
 	}
 	if (r < 0)

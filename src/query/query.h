@@ -16,6 +16,9 @@ enum lp_query_kind {
 	LP_QUERY_LABEL_VALUES,
 	LP_QUERY_SERIES,
 	LP_QUERY_INDEX_STATS,           /* {"streams","chunks","bytes","entries"} */
+	LP_QUERY_VOLUME,                /* /loki/api/v1/index/volume, and with step_ns ... */
+	LP_QUERY_VOLUME_RANGE,          /* ... index/volume_range */
+	LP_QUERY_DETECTED_LABELS,       /* label names with the number of their values */
 };
 
 struct lp_query_params {
@@ -23,7 +26,7 @@ struct lp_query_params {
 	bool original_shape;            /* LABELS, LABEL_VALUES: bare JSON array */
 	const char *text;               /* query; may be NULL where the route allows it */
 	size_t text_len;
-	const char *const *matches;     /* SERIES: match[] */
+	const char *const *matches;     /* SERIES: match[]; VOLUME: targetLabels */
 	const size_t *match_lens;
 	uint32_t n_matches;
 	const char *label;              /* LABEL_VALUES */
@@ -36,6 +39,7 @@ struct lp_query_params {
 	uint32_t limit;
 	bool forward;
 	bool categorize;                /* log queries: metadata and parsed labels beside each line instead of in the stream */
+	bool by_labels;                 /* VOLUME: aggregateBy=labels */
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;
 	uint32_t max_series;

@@ -1,0 +1,233 @@
+/* Routes that Grafana asks besides queries: format_query, index/volume, detected labels and fields, limits, services.
+ * Guarantees: a parameter that Loki refuses is refused with its status and text.  Process: worker, event loop; keeps nothing. */
+#include "http/queryapi.h"
+
+#include "common/clock.h"
+#include "common/jsonw.h"
+#include "config.h"
+#include "query/logql/ast.h"
+
+#include <errno.h>
+#include <string.h>
+
+#define MAX_TARGETS 64
+#define DEFAULT_VOLUME_LIMIT 100
+
+/* ---- format_query ------------------------------------------------------------------------------- */
+
+static void reply_format(h2o_req_t *req, int status, const char *state, const char *member, const struct lp_buf *text)
+{
+	struct lp_buf out = LP_BUF_INIT;
+
+	lp_buf_printf(&out, "{\"status\":\"%s\",\"%s\":", state, member);
+	lp_jsonw_str(&out, text->data, text->len);
+	lp_buf_byte(&out, '}');
+	lp_reply_buf(req, status, LP_JSON, &out);
+}
+
+void lp_api_format_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	struct lp_query_params params = { .kind = LP_QUERY_RANGE };
+	struct lp_buf text = LP_BUF_INIT, error = LP_BUF_INIT;
+	struct lp_form form = LP_FORM_INIT;
+	struct lp_logql *query = NULL;
+	int r;
+
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	lp_api_set_text(&params, lp_form_get(&form, "query"));
+	r = lp_api_check_text(worker, &params, &error);
+	if (r == 0)
+		r = lp_logql_parse(params.text, params.text_len, &query, &error);
+	if (r == 0)
+		lp_logql_format(query->root, &text);
+	if (r == -ENOMEM || text.failed)
+		lp_reply_text(req, 500, "out of memory");
+	else if (r < 0)
+		reply_format(req, 400, "invalid-query", "error", &error);
+	else
+		reply_format(req, 200, "success", "data", &text);
+	lp_logql_free(&query);
+	lp_buf_free(&text);
+	lp_buf_free(&error);
+	lp_form_free(&form);
+}
+
+/* ---- volume ------------------------------------------------------------------------------------- */
+
+/* 0 means the default here. */
+static int volume_limit(const struct lp_form *form, uint32_t *ret_limit, struct lp_buf *error)
+{
+	const struct lp_param *p = lp_form_get(form, "limit");
+
+	if (p && p->value_len == 1 && p->value[0] == '0') {
+		*ret_limit = DEFAULT_VOLUME_LIMIT;
+		return 0;
+	}
+	return lp_param_limit(form, "limit", DEFAULT_VOLUME_LIMIT, ret_limit, error);
+}
+
+static int volume_targets(const struct lp_form *form, const char **targets, size_t *lens, uint32_t *ret_n, struct lp_buf *error)
+{
+	const struct lp_param *p = lp_form_get(form, "targetLabels");
+	const char *s = p ? p->value : "", *end = p ? s + p->value_len : s;
+	uint32_t n = 0;
+
+	while (s < end) {
+		const char *comma = memchr(s, ',', (size_t)(end - s)), *stop = comma ? comma : end;
+
+		if (n == MAX_TARGETS) {
+			lp_buf_printf(error, "too many targetLabels: more than %d", MAX_TARGETS);
+			return -EINVAL;
+		}
+		if (stop > s) {
+			targets[n] = s;
+			lens[n++] = (size_t)(stop - s);
+		}
+		s = stop + 1;
+	}
+	*ret_n = n;
+	return 0;
+}
+
+static int volume_aggregate(const struct lp_form *form, bool *ret_by_labels, struct lp_buf *error)
+{
+	const struct lp_param *p = lp_form_get(form, "aggregateBy");
+
+	*ret_by_labels = p && strcmp(p->value, "labels") == 0;
+	if (!p || p->value_len == 0 || *ret_by_labels || strcmp(p->value, "series") == 0)
+		return 0;
+	lp_buf_str(error, "invalid aggregateBy option");
+	return -EINVAL;
+}
+
+static void volume(struct lp_worker *worker, h2o_req_t *req, enum lp_query_kind kind, const char *route)
+{
+	struct lp_query_params params = { .kind = kind };
+	const char *targets[MAX_TARGETS];
+	size_t lens[MAX_TARGETS];
+	struct lp_buf error = LP_BUF_INIT;
+	struct lp_form form = LP_FORM_INIT;
+	int r;
+
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	r = lp_api_meta_params(worker, &form, &params, &error);
+	if (r == 0)
+		r = lp_api_check_text(worker, &params, &error);
+	if (r == 0)
+		r = volume_limit(&form, &params.limit, &error);
+	if (r == 0 && kind == LP_QUERY_VOLUME_RANGE)
+		r = lp_param_step(&form, params.start_ns, params.end_ns, &params.step_ns, &error);
+	if (r == 0)
+		r = volume_targets(&form, targets, lens, &params.n_matches, &error);
+	if (r == 0)
+		r = volume_aggregate(&form, &params.by_labels, &error);
+	if (r < 0) {
+		lp_api_bad(req, &form, &error);
+		return;
+	}
+	params.matches = targets;
+	params.match_lens = lens;
+	lp_api_submit(worker, req, &form, &params, route);
+}
+
+void lp_api_volume(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	volume(worker, req, LP_QUERY_VOLUME, "volume");
+}
+
+void lp_api_volume_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	volume(worker, req, LP_QUERY_VOLUME_RANGE, "volume_range");
+}
+
+/* ---- detected ----------------------------------------------------------------------------------- */
+
+void lp_api_detected_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_LABELS };
+	struct lp_buf error = LP_BUF_INIT;
+	struct lp_form form = LP_FORM_INIT;
+
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	if (lp_api_meta_params(worker, &form, &params, &error) < 0) {
+		lp_api_bad(req, &form, &error);
+		return;
+	}
+	lp_api_submit(worker, req, &form, &params, "detected_labels");
+}
+
+/* ---- limits ------------------------------------------------------------------------------------- */
+
+static void json_list(struct lp_buf *out, const struct lp_conf_list *list)
+{
+	lp_buf_byte(out, '[');
+	for (size_t i = 0; i < list->n; i++) {
+		if (i)
+			lp_buf_byte(out, ',');
+		lp_jsonw_cstr(out, list->items[i]);
+	}
+	lp_buf_byte(out, ']');
+}
+
+static void json_duration(struct lp_buf *out, const char *member, int64_t ms)
+{
+	lp_buf_printf(out, "\"%s\":\"", member);
+	lp_prom_duration_print(out, ms * LP_NS_PER_MS);
+	lp_buf_str(out, "\",");
+}
+
+/* Limits under Loki's names, those that mean something here.  What is not limited is 0, as there. */
+void lp_api_drilldown_limits(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	const struct lp_conf *conf = lp_worker_conf(worker);
+	struct lp_buf out = LP_BUF_INIT;
+
+	lp_buf_printf(&out, "{\"limits\":{\"discover_log_levels\":%s,\"discover_service_name\":", conf->limits.discover_log_levels ? "true" : "false");
+	json_list(&out, &conf->limits.discover_service_name);
+	lp_buf_printf(&out,
+		      ",\"log_level_fields\":[],\"max_entries_limit_per_query\":%lld,\"max_line_size_truncate\":false,"
+		      "\"max_query_bytes_read\":\"0B\",",
+		      (long long)conf->limits.max_entries_limit_per_query);
+	json_duration(&out, "max_query_length", conf->limits.max_query_length);
+	json_duration(&out, "max_query_lookback", 0);
+	json_duration(&out, "max_query_range", 0);
+	lp_buf_printf(&out, "\"max_query_series\":%lld,\"metric_aggregation_enabled\":false,\"otlp_config\":{},\"pattern_persistence_enabled\":false,",
+		      (long long)conf->limits.max_query_series);
+	json_duration(&out, "query_timeout", conf->limits.query_timeout);
+	json_duration(&out, "retention_period", conf->storage.retention_days * (LP_NS_PER_DAY / LP_NS_PER_MS));
+	lp_buf_str(&out, "\"volume_enabled\":true,\"volume_max_series\":1000},\"pattern_ingester_enabled\":false,\"version\":\"" PACKAGE_VERSION "\"}");
+	lp_reply_buf(req, 200, LP_JSON, &out);
+}
+
+static void yaml_duration(struct lp_buf *out, const char *member, int64_t ms)
+{
+	lp_buf_printf(out, "%s: ", member);
+	lp_prom_duration_print(out, ms * LP_NS_PER_MS);
+	lp_buf_byte(out, '\n');
+}
+
+void lp_api_tenant_limits(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	const struct lp_conf *conf = lp_worker_conf(worker);
+	struct lp_buf out = LP_BUF_INIT;
+
+	lp_buf_printf(&out,
+		      "max_line_size: %lld\nmax_label_names_per_series: %lld\nmax_label_name_length: %lld\nmax_label_value_length: %lld\n"
+		      "max_structured_metadata_size: %lld\nmax_structured_metadata_entries_count: %lld\nmax_entries_limit_per_query: %lld\n"
+		      "max_query_series: %lld\nallow_structured_metadata: true\nvolume_enabled: true\ndiscover_log_levels: %s\n",
+		      (long long)conf->limits.max_line_size, (long long)conf->limits.max_label_names_per_series,
+		      (long long)conf->limits.max_label_name_length, (long long)conf->limits.max_label_value_length,
+		      (long long)conf->limits.max_structured_metadata_size, (long long)conf->limits.max_structured_metadata_entries_count,
+		      (long long)conf->limits.max_entries_limit_per_query, (long long)conf->limits.max_query_series,
+		      conf->limits.discover_log_levels ? "true" : "false");
+	lp_buf_str(&out, "discover_service_name: ");
+	json_list(&out, &conf->limits.discover_service_name);
+	lp_buf_byte(&out, '\n');
+	yaml_duration(&out, "max_query_length", conf->limits.max_query_length);
+	yaml_duration(&out, "query_timeout", conf->limits.query_timeout);
+	yaml_duration(&out, "retention_period", conf->storage.retention_days * (LP_NS_PER_DAY / LP_NS_PER_MS));
+	lp_reply_buf(req, 200, LP_TEXT, &out);
+}

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""The rest of Loki's HTTP API: what Grafana asks besides queries (feature reference 2.2)."""
+import os, sys, time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from lptest import *
+
+S = 10**9
+now = int(time.time())
+hour = now - now % 3600 - 3600          # a full hour in the past
+base = hour * S
+OPTIONS = {'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}
+
+
+def meta_push(s, labels, entries):
+    r = s.post('/loki/api/v1/push', {'streams': [{'stream': labels, 'values': [[str(t), l, m] for t, l, m in entries]}]})
+    assert r.status == 204, r
+
+
+def both(s, path, params):
+    """GET and POST form are the same question."""
+    a = s.get(path, params)
+    b = s.post(path, urllib.parse.urlencode(params), 'application/x-www-form-urlencoded')
+    assert (a.status, a.body) == (b.status, b.body), (a, b)
+    return a
+
+
+def text_error(r, status, text):
+    assert r.status == status and r.body.decode().startswith(text), r
+    assert r.headers['content-type'].startswith('text/plain') and r.headers['x-content-type-options'] == 'nosniff', r.headers
+
+
+def format_query(s):
+    r = both(s, '/loki/api/v1/format_query', dict(query='sum(rate({app="a"}|="x"[1m]))by(l)'))
+    assert r.status == 200 and r.json() == {'status': 'success', 'data': 'sum by (l)(rate({app="a"} |= "x"[1m]))'}, r
+    r = both(s, '/loki/api/v1/format_query', dict(query='sum('))
+    assert r.status == 400 and r.json() == {'status': 'invalid-query', 'error': 'parse error at line 1, col 5: syntax error: unexpected $end'}, r
+
+
+def volume(s, seal):
+    """Before and after sealing: the same numbers from the log and from headers."""
+    lo, hi = base, base + 3600 * S
+    if not seal:
+        for k in range(4):
+            s.push([({'app': 'v', 'pod': 'p%d' % (k % 2)}, [(base + (k * 900 + i) * S, 'x' * 10) for i in range(10)])])
+        s.push([({'app': 'w', 'env': 'e'}, [(base + i * S, 'y' * 100) for i in range(10)])])
+        s.push([({'app': 'w', 'env': 'e'}, [(base + i * S, 'y' * 100) for i in range(10)])])    # a retry weighs nothing
+        meta_push(s, {'app': 'm'}, [(base + i, 'z' * 4, {'k': 'v%d' % (i % 3), 'long': 'w' * 20}) for i in range(30)])
+    q = lambda route='volume', **kw: both(s, '/loki/api/v1/index/' + route, dict(dict(query='{app=~"v|w"}', start=lo, end=hi), **kw))
+    d = q().json()['data']
+    assert d['resultType'] == 'vector' and d['result'] == [{'metric': {'app': 'w'}, 'value': [hour + 3600, '1000']},
+                                                           {'metric': {'app': 'v'}, 'value': [hour + 3600, '400']}], d
+    d = q(targetLabels='pod').json()['data']['result']
+    assert [(x['metric'], x['value'][1]) for x in d] == [({'pod': 'p0'}, '200'), ({'pod': 'p1'}, '200')], d
+    d = q(aggregateBy='labels').json()['data']['result']
+    assert [(x['metric'], x['value'][1]) for x in d] == [({'app': ''}, '1400'), ({'env': ''}, '1000'), ({'pod': ''}, '400')], d
+    d = q(limit=1).json()['data']['result']
+    assert len(d) == 1 and d[0]['metric'] == {'app': 'w'}, d
+    d = q(query='{}', targetLabels='app,pod', limit=0).json()['data']['result']
+    assert [x['metric'] for x in d] == [{'app': 'v', 'pod': 'p0'}, {'app': 'v', 'pod': 'p1'}], d
+    d = q('volume_range', query='{app="v"}', step=1800).json()['data']
+    assert d == dict(d, resultType='matrix', result=[{'metric': {'app': 'v'}, 'values': [[hour + 1799.999, '200'], [hour + 3600, '200']]}]), d
+    d = q('volume_range', query='{app="v"}', step='2h').json()['data']
+    assert d['resultType'] == 'vector' and d['result'][0]['value'][1] == '400', d
+    # a bucket's edge cuts a run: counted line by line
+    d = q('volume_range', query='{app="w"}', step='5s', end=base + 20 * S).json()['data']['result']
+    assert d == [{'metric': {'app': 'w'}, 'values': [[hour + 4.999, '500'], [hour + 9.999, '500']]}], d
+    # metadata: 8 bytes a pair and each string once: 30 * 4 + 60 * 8 + (k, long, v0..v2, w...)
+    assert s.stats('{app="m"}', lo, hi) == dict(streams=1, chunks=1, entries=30, bytes=120 + 480 + 1 + 4 + 6 + 20), s.stats('{app="m"}', lo, hi)
+    text_error(q(query=''), 400, 'parse error : syntax error: unexpected $end')
+    text_error(q(query='{app="v"} |= "x"'), 400, 'only label matchers are supported')
+    text_error(q(limit='-1'), 400, 'limit must be a positive value')
+    text_error(q('volume_range', step=0), 400, 'zero or negative query resolution step widths')
+    text_error(q(aggregateBy='x'), 400, 'invalid aggregateBy option')
+    text_error(q(start=hi, end=lo), 400, 'end timestamp must not be before or equal to start time')
+
+
+def detected_labels(s):
+    r = both(s, '/loki/api/v1/detected_labels', dict(start=base, end=base + 3600 * S))
+    want = [('app', 3), ('env', 1), ('pod', 2)]
+    assert [(x['label'], x['cardinality']) for x in r.json()['detectedLabels']] == want, r
+    s.push([({'app': 'ids', 'n': str(i), 'u': '01234567-89ab-cdef-0123-456789abcde%d' % i, 'pod': str(i)}, [(base, 'l')]) for i in range(3)])
+    r = both(s, '/loki/api/v1/detected_labels', dict(query='{app="ids"}', start=base, end=base + 3600 * S))
+    assert r.json() == {'detectedLabels': [{'label': 'app', 'cardinality': 1}, {'label': 'pod', 'cardinality': 3}]}, r
+
+
+def status(s):
+    d = s.get('/loki/api/v1/drilldown-limits').json()
+    assert d['limits']['volume_enabled'] is True and d['limits']['max_query_series'] == 500 and d['limits']['query_timeout'] == '1m', d
+    assert d['limits']['retention_period'] == '1w' and 'pattern_ingester_enabled' in d and d['version'], d
+    assert set(s.get('/loki/api/v1/status/buildinfo').json()) == {'version', 'revision', 'branch', 'buildUser', 'buildDate', 'goVersion'}
+    assert b'max_query_series: 500\n' in s.get('/config/tenant/v1/limits').body
+    assert s.get('/services').body == b'server => Running\nwriter => Running\nquerier => Running\n'
+    assert s.get('/log_level').json() == {'message': 'Current log level is info'}
+
+
+with Server(OPTIONS) as s:
+    s.start()
+    format_query(s)
+    volume(s, False)
+    assert s.request('POST', '/flush').status == 204
+    volume(s, True)
+    detected_labels(s)
+    status(s)
+    assert s.stop() == 0
+done()

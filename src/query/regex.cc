@@ -189,6 +189,7 @@ struct walk {
 	size_t i = 0;
 	bool fold = false;              /* (?i) holds here */
 	bool any_fold = false;
+	bool unsure = false;            /* nothing may be said about the pattern */
 	bool plain = true;              /* no operator met so far: the pattern is one literal */
 	std::string text;               /* that literal */
 
@@ -370,8 +371,13 @@ struct walk {
 				i++;
 		}
 		fold = now;
-		if (!scoped)
-			return literal_set();           /* (?i): holds to the end of the enclosing group */
+		if (!scoped) {
+			bool ignored;
+
+			/* (?i): holds to the end of the enclosing group.  A quantifier behind it belongs to what stood before. */
+			unsure = unsure || quantifiers(&ignored);
+			return literal_set();
+		}
 		literal_set set = alternation(depth + 1);
 
 		if (i < p.size() && p[i] == ')')
@@ -447,6 +453,13 @@ struct walk {
 	}
 };
 
+void to_lower(std::string *s)
+{
+	for (char &c : *s)
+		if (c >= 'A' && c <= 'Z')
+			c |= 0x20;
+}
+
 void find_literals(lp_regex *re, const std::string &pattern)
 {
 	std::string body = pattern;
@@ -462,7 +475,7 @@ void find_literals(lp_regex *re, const std::string &pattern)
 	w.fold = whole_fold;
 	literal_set set = w.alternation(0);
 
-	if (w.i < body.size())
+	if (w.i < body.size() || w.unsure)
 		return;
 	bool ascii = true, safe = true;
 
@@ -474,13 +487,13 @@ void find_literals(lp_regex *re, const std::string &pattern)
 		re->is_literal = true;
 		re->literal = w.text;
 		re->literal_fold = whole_fold;
+		if (whole_fold)
+			to_lower(&re->literal);
 	}
 	re->literals_fold = w.any_fold;
 	if (w.any_fold)
 		for (std::string &s : set)
-			for (char &c : s)
-				if (c >= 'A' && c <= 'Z')
-					c |= 0x20;
+			to_lower(&s);
 	re->literals = set;
 	for (const std::string &s : re->literals)
 		re->literal_ptrs.push_back(s.c_str());

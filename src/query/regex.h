@@ -30,7 +30,7 @@ const char *lp_regex_group_name(const struct lp_regex *re, unsigned group);     
 /* Literals of which every match contains at least one, for skipping (folded to lower case when *ret_fold).  0 literals: nothing known.
  * The strings are owned by re. */
 unsigned lp_regex_literals(const struct lp_regex *re, const char *const **ret_literals, bool *ret_fold);
-/* The expression is a plain literal (after unescaping): 1 and its text. */
+/* The expression is a plain literal (after unescaping): 1 and its text, in lower case when *ret_fold (ASCII letters of either case match). */
 bool lp_regex_is_literal(const struct lp_regex *re, const char **ret_s, size_t *ret_len, bool *ret_fold);
 
 #ifdef __cplusplus

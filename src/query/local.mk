@@ -4,6 +4,7 @@ src_query_libquery_a_SOURCES = src/query/query.h src/query/regex.h src/query/log
 	src/query/names.c src/query/counting.c src/query/counting.h src/query/index_stats.c src/query/volume.c
 src_query_libquery_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 include src/query/logql/local.mk
+include src/query/metric/local.mk
 QUERY_LIBS = src/query/libquery.a $(STORE_LIBS) $(RE2_LIBS) -lstdc++ -lm
 
 check_PROGRAMS += tests/unit/check_catalog tests/unit/check_engine

@@ -33,8 +33,8 @@ struct lp_matrix {
 
 struct lp_range_acc;
 
-/* max_series: over it add returns -E2BIG (the query is answered with Loki's series limit text by the caller, who knows whether the
- * leaf's series are the result's); max_bytes: -ENOBUFS. */
+/* range and its tree are borrowed until close.  max_bytes: over it every function here returns -ENOBUFS; it covers the samples and the
+ * matrix that finish makes.  Series are limited by lp_metric_eval(), as in Loki: only those of the result count. */
 int lp_range_acc_open(const struct lp_range_agg *range, const struct lp_metric_grid *grid, uint64_t max_bytes, struct lp_range_acc **ret_acc);
 void lp_range_acc_close(struct lp_range_acc **acc);
 /* Series by labels (any bytes that identify it; labels.h metadata bytes); borrowed id for the add calls of this accumulator. */
@@ -42,13 +42,15 @@ int lp_range_acc_series(struct lp_range_acc *acc, const uint8_t *labels, uint32_
 /* One sample.  Samples outside all windows are ignored.  Any order of time; first/last_over_time go by time, then by order of adding. */
 int lp_range_acc_add(struct lp_range_acc *acc, uint32_t series, int64_t ts_ns, double value);
 /* n samples of value 1 (or `sum` in all) whose timestamps lie in one elementary interval: counts from block headers.  False: they
- * do not, add them one by one. */
+ * do not, or the operation wants values, or memory is out (adding says which): add them one by one. */
 bool lp_range_acc_add_many(struct lp_range_acc *acc, uint32_t series, int64_t min_ts_ns, int64_t max_ts_ns, uint64_t n, double sum);
 /* Least and greatest timestamp that any window needs: what the scan has to read, [first, last]. */
 void lp_range_acc_span(const struct lp_range_agg *range, const struct lp_metric_grid *grid, int64_t *ret_first_ns, int64_t *ret_last_ns);
+/* Both are of the same range and grid.  Equal times: those of `to` count as added before those of `from`. */
 int lp_range_acc_merge(struct lp_range_acc *to, const struct lp_range_acc *from);
 uint64_t lp_range_acc_samples(const struct lp_range_acc *acc);
 uint64_t lp_range_acc_bytes(const struct lp_range_acc *acc);
+/* Once; close it afterwards.  Rows are in the order of their labels. */
 int lp_range_acc_finish(struct lp_range_acc *acc, struct lp_matrix **ret_matrix);
 void lp_matrix_free(struct lp_matrix **matrix);
 
@@ -58,6 +60,7 @@ struct lp_metric_leaf {
 	const struct lp_range_agg *range;
 	const struct lp_grouping *grouping;
 };
+/* -E2BIG more than max; -EINVAL no metric query. */
 int lp_metric_leaves(const struct lp_expr *root, struct lp_metric_leaf *leaves, uint32_t max, uint32_t *ret_n);
 
 enum lp_metric_type { LP_METRIC_VECTOR, LP_METRIC_MATRIX, LP_METRIC_SCALAR };

@@ -88,3 +88,31 @@ bool lp_accepts_gzip(const char *s, size_t n)
 	}
 	return false;
 }
+
+static bool named(const char *line, size_t n, const char *name)
+{
+	size_t len = strlen(name);
+
+	return n > len && line[len] == ':' && strncasecmp(line, name, len) == 0;
+}
+
+/* A proxy in front may believe the other length, and then takes the rest of one client's body for the next client's request
+ * (RFC 9112, 11.2). */
+bool lp_head_is_ambiguous(const char *p, size_t n)
+{
+	const char *end = p + n;
+	unsigned lengths = 0;
+
+	while (p < end && (*p == '\r' || *p == '\n'))
+		p++;
+	while (p < end) {
+		const char *newline = memchr(p, '\n', (size_t)(end - p));
+		size_t len = newline ? (size_t)(newline - p) : (size_t)(end - p);
+
+		if (!len || (len == 1 && *p == '\r'))
+			break;
+		lengths += named(p, len, "content-length") || named(p, len, "transfer-encoding");
+		p += len + 1;
+	}
+	return lengths > 1;
+}

@@ -21,5 +21,8 @@ unsigned lp_method_parse(const char *s, size_t n);
 size_t lp_methods_print(char to[64], unsigned methods);
 /* Does an Accept-Encoding value ask for gzip (q not 0)? */
 bool lp_accepts_gzip(const char *s, size_t n);
+/* Does the request head at p tell the length of its body twice (two Content-Length, or one beside Transfer-Encoding)?  Reads up
+ * to the empty line that ends the head, or n bytes. */
+bool lp_head_is_ambiguous(const char *p, size_t n);
 
 #endif

@@ -231,11 +231,18 @@ struct lp_access {
 static int on_req(h2o_handler_t *self, h2o_req_t *req)
 {
 	struct lp_worker *worker = ((struct lp_handler *)self)->worker;
-	struct lp_conn *conn = req->conn->callbacks->get_socket(req->conn)->on_close.data;
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	struct lp_conn *conn = sock->on_close.data;
 
 	conn->requests++;
 	if (worker->draining)
 		req->http1_is_persistent = 0;
+	/* h2o chose one of the lengths and keeps both headers from us, but the head still stands where it was read. */
+	if (req->entity.base && lp_head_is_ambiguous(sock->input->bytes, sock->input->size)) {
+		req->http1_is_persistent = 0;
+		lp_reply_text(req, 400, "the length of the body is told twice (Content-Length, Transfer-Encoding)");
+		return 0;
+	}
 	add_cors(worker, req);
 	dispatch(worker, req);
 	return 0;

@@ -271,6 +271,28 @@ START_TEST(encodings)
 }
 END_TEST
 
+START_TEST(body_length_told_twice)
+{
+	static const struct {
+		const char *head;
+		bool ambiguous;
+	} cases[] = {
+		{ "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nabcde", false },
+		{ "POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\ncontent-length: 5\r\n", false },
+		{ "POST / HTTP/1.1\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n", true },
+		{ "POST / HTTP/1.1\r\ntransfer-encoding: chunked\r\nX: y\r\ncontent-length: 4\r\n\r\n", true },
+		{ "\r\n\r\nPOST / HTTP/1.1\r\nContent-Length: 0\r\nCONTENT-LENGTH: 5\r\n\r\n", true },
+		{ "POST / HTTP/1.1\nContent-Length: 0\nContent-Length: 0\n\n", true },
+		{ "POST / HTTP/1.1\r\nX-Content-Length: 4\r\ncontent-length: 4\r\n\r\n", false },
+		{ "", false },
+	};
+
+	for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+		ck_assert_msg(lp_head_is_ambiguous(cases[i].head, strlen(cases[i].head)) == cases[i].ambiguous, "case %zu", i);
+	ck_assert(!lp_head_is_ambiguous(cases[2].head, 40));    /* cut off before the second one */
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("http params");
@@ -289,6 +311,7 @@ int main(void)
 	tcase_add_test(tc, paths);
 	tcase_add_test(tc, methods);
 	tcase_add_test(tc, encodings);
+	tcase_add_test(tc, body_length_told_twice);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

@@ -2,6 +2,7 @@
  * h2o's is off and this looks at every connection twice a second: each phase has its own limit, and a transfer that
  * makes progress, however slow, is left alone.  A connection is never freed here: shutting the socket down makes h2o see
  * an end of file or a failed write, and h2o closes it.
+ * It bounds the memory of bodies as well: h2o has a limit for one body, none for all.
  * Process: worker, event loop. */
 #include "http/worker.h"
 
@@ -9,6 +10,7 @@
 
 #include <linux/tcp.h>
 #include <netinet/in.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -93,6 +95,73 @@ void lp_sweep(struct lp_worker *worker, int64_t now_ms)
 
 	worker->conf.http1.callbacks.foreach_request(&worker->ctx, look, &sweep);
 }
+
+/* ---- memory of bodies ---- */
+
+struct bodies {
+	struct lp_worker *worker;
+	uint64_t bytes, at_least;       /* held; cut those that hold this much */
+	size_t n;
+	uint64_t excess;                /* to be given back */
+};
+
+static bool receives(const h2o_req_t *req, h2o_socket_t *sock)
+{
+	return phase_of(req, sock) == LP_CONN_BODY && !((struct lp_conn *)sock->on_close.data)->cut;
+}
+
+static int add_body(h2o_req_t *req, void *arg)
+{
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	struct bodies *bodies = arg;
+
+	if (receives(req, sock)) {
+		bodies->bytes += sock->input->size;
+		bodies->n++;
+	}
+	return 0;
+}
+
+static int cut_body(h2o_req_t *req, void *arg)
+{
+	static const char text[] = "HTTP/1.1 503 Service Unavailable\r\nConnection: close\r\nRetry-After: 1\r\n"
+				   "Content-Type: " LP_TEXT "\r\nContent-Length: 64\r\n\r\n"
+				   "too many bodies are being received now (server.max_body_memory)\n";
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	struct lp_conn *conn = sock->on_close.data;
+	struct bodies *bodies = arg;
+
+	if (!bodies->excess || !receives(req, sock) || sock->input->size < bodies->at_least)
+		return 0;
+	bodies->excess -= sock->input->size < bodies->excess ? sock->input->size : bodies->excess;
+	conn->cut = true;
+	lp_stat_add(bodies->worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);
+	/* h2o cannot answer before it has the body.  Nothing else is being written on this connection; TLS just breaks off. */
+	if (!sock->ssl)
+		(void)send(h2o_socket_get_fd(sock), text, sizeof text - 1, MSG_NOSIGNAL | MSG_DONTWAIT);
+	shutdown(h2o_socket_get_fd(sock), SHUT_RD);
+	return 0;
+}
+
+/* Anybody may send a body, before the key is looked at.  Of those that are being received, ones of at least average size go
+ * first, so that a small push passes between large ones. */
+void lp_sweep_bodies(struct lp_worker *worker)
+{
+	uint64_t max = (uint64_t)lp_worker_conf(worker)->server.max_body_memory;
+	struct bodies bodies = { .worker = worker };
+
+	worker->conf.http1.callbacks.foreach_request(&worker->ctx, add_body, &bodies);
+	worker->bodies_high = bodies.bytes > max / 2;
+	if (worker->bodies_high)
+		lp_worker_hurry(worker);
+	if (bodies.bytes <= max)
+		return;
+	bodies.excess = bodies.bytes - max;
+	bodies.at_least = bodies.bytes / bodies.n;
+	worker->conf.http1.callbacks.foreach_request(&worker->ctx, cut_body, &bodies);
+}
+
+/* ---- shutting down ---- */
 
 static int drain_one(h2o_req_t *req, void *arg)
 {

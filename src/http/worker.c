@@ -75,6 +75,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 		lp_sweep_drain(worker);
 	else if (worker->conns < (size_t)lp_worker_conf(worker)->server.max_connections)
 		lp_server_accept(worker);       /* descriptors may be free again */
+	lp_sweep_bodies(worker);
 	if (now_ms - worker->swept_ms >= TICK_MS - FAST_TICK_MS / 2) {
 		worker->swept_ms = now_ms;
 		atomic_store_explicit(&worker->slot->alive_mono_ms, now_ms, memory_order_relaxed);
@@ -84,7 +85,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 		count_h2o_refusals(worker);
 		give_memory_back(worker);
 	}
-	if (worker->timer_fast && !worker->draining && !worker->accept_paused && !lp_push_pending(worker) &&
+	if (worker->timer_fast && !worker->draining && !worker->accept_paused && !worker->bodies_high && !lp_push_pending(worker) &&
 	    !lp_queries_pending(worker) && !lp_status_pending(worker)) {
 		worker->timer_fast = false;
 		set_timer(worker, TICK_MS);

@@ -56,6 +56,7 @@ struct lp_worker {
 	h2o_socket_t *listener, *signals, *bell, *timer;
 	int timer_fd;
 	bool timer_fast;                /* 100 ms instead of 500 */
+	bool bodies_high;               /* over half of server.max_body_memory: looked at every 100 ms */
 	int64_t swept_ms;
 	size_t conns;
 	bool accept_paused;
@@ -95,6 +96,7 @@ void lp_server_stop_accepting(struct lp_worker *worker);
 
 /* sweep.c */
 void lp_sweep(struct lp_worker *worker, int64_t now_ms);
+void lp_sweep_bodies(struct lp_worker *worker);         /* keep bodies that are being received within server.max_body_memory */
 void lp_sweep_drain(struct lp_worker *worker);          /* close what is idle, end keep-alive of the rest */
 
 /* route.c */

@@ -55,7 +55,7 @@ struct lp_job {
 	unsigned refs;                  /* request, engine, and callers on the stack; the loop's */
 	bool started, sending, finished, head, original;
 	struct chunk *inflight;         /* given to h2o_send */
-	int64_t started_ns;
+	int64_t started_ns, send_by_ns;
 	const char *route;
 	char tags[128];
 	char *text;                     /* for the slow-query log */
@@ -578,6 +578,7 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 		lp_reply_text(req, 500, "out of memory");
 		return;
 	}
+	job->send_by_ns = params->deadline_mono_ns + conf->server.write_timeout * LP_NS_PER_MS;
 	sink.ctx = job;
 	r = lp_engine_submit(worker->query.engine, params, &sink, &job->query);
 	if (r < 0) {
@@ -624,6 +625,7 @@ void lp_queries_tick(struct lp_worker *worker)
 	struct pollfd fds[MAX_WATCHED];
 	struct lp_job *jobs[MAX_WATCHED];
 	h2o_linklist_t *node;
+	int64_t now_ns = lp_clock_mono_ns();
 	nfds_t n = 0;
 
 	if (!worker->query.engine)
@@ -637,12 +639,18 @@ void lp_queries_tick(struct lp_worker *worker)
 		fds[n].events = POLLRDHUP;
 		jobs[n++] = job;
 	}
-	if (n == 0 || poll(fds, n, 0) <= 0)
+	if (n == 0 || poll(fds, n, 0) < 0)
 		return;
-	/* Dropping one client disposes of its own job only, so the others in the array stay valid. */
+	/* Dropping one client disposes of its own job only, so the others in the array stay valid.
+	 * A client that takes its answer in drops would keep its place among the queries and the log files that its snapshot
+	 * pins: the time of a query, and that of a write on top, is what it may take in all. */
 	for (nfds_t i = 0; i < n; i++)
-		if (fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR))
+		if (fds[i].revents & (POLLRDHUP | POLLHUP | POLLERR)) {
 			drop_client(jobs[i]);
+		} else if (now_ns >= jobs[i]->send_by_ns) {
+			lp_stat_add(worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);
+			drop_client(jobs[i]);
+		}
 }
 
 bool lp_queries_pending(const struct lp_worker *worker)

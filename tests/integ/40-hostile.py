@@ -22,7 +22,7 @@ def refused(r, status, *texts):
         assert t in r.body.decode(errors='replace'), (t, r)
 
 
-with Server({'server.read_timeout': '2s', 'server.write_timeout': '2s', 'storage.retention_days': 0}) as s:
+with Server({'server.read_timeout': '2s', 'server.write_timeout': '2s', 'storage.retention_days': 0, 'ingest.max_future': 0}) as s:
     s.start()
     pids = sorted(s.children())
     calm(s, 'start')

@@ -1,0 +1,105 @@
+#!/usr/bin/env python3
+"""Attacks that once worked: each symptom has its part."""
+import os, socket, sys, time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from lptest import *
+
+now = int(time.time()) * 10**9
+
+
+def raw(port, data):
+    """Everything that comes back until the server closes or is silent for a second."""
+    with socket.create_connection(('127.0.0.1', port)) as c:
+        c.settimeout(SLOW)
+        out = b''
+        try:
+            c.sendall(data)
+            while True:
+                part = c.recv(65536)
+                if not part:
+                    return out, True
+                out += part
+        except socket.timeout:
+            return out, False
+
+
+def smuggled_requests(s):
+    """A body whose length is told twice must not leave bytes behind that count as the next request."""
+    inner = b'GET /ready HTTP/1.1\r\nHost: x\r\n\r\n'
+    for head in (b'Content-Length: 0\r\nContent-Length: %d\r\n' % len(inner), b'Content-Length: %d\r\nTransfer-Encoding: chunked\r\n' % (len(inner) + 5),
+                 b'transfer-encoding: chunked\r\ncontent-length: 4\r\n'):
+        chunk = b'0\r\n\r\n' if b'chunked' in head else b''
+        out, closed = raw(s.port, b'POST /ingest HTTP/1.1\r\nHost: x\r\n' + head + b'\r\n' + chunk + inner)
+        assert out.startswith(b'HTTP/1.1 400') and closed and out.count(b'HTTP/1.1') == 1, out
+    # one length, however it is written, still works
+    body = loki_body([({'app': 'chunks'}, [(now, 'x')])]).encode()
+    for head, b in ((b'Content-Length: %d' % len(body), body), (b'Transfer-Encoding: chunked', b'%x\r\n%s\r\n0\r\n\r\n' % (len(body), body))):
+        out, _ = raw(s.port, b'POST /loki/api/v1/push HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n' + head + b'\r\n\r\n' + b)
+        assert out.startswith(b'HTTP/1.1 204'), out
+
+
+def unfinished_bodies_fill_memory(s):
+    """Bodies that are being received are bounded together, and who is cut off is told why; small pushes pass meanwhile."""
+    held = []
+    for _ in range(24):
+        c = socket.create_connection(('127.0.0.1', s.port))
+        c.sendall(b'POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Length: 4000000\r\n\r\n')
+        try:
+            c.sendall(b'x' * 3900000)
+        except OSError:
+            pass            # cut off while sending
+        held.append(c)
+    assert s.push([({'app': 'small'}, [(now, 'x')])]).status == 204
+
+    def told():
+        n = 0
+        for c in held:
+            c.setblocking(False)
+            try:
+                n += c.recv(1000, socket.MSG_PEEK).startswith(b'HTTP/1.1 503')
+            except ConnectionError:
+                n += 1
+            except OSError:
+                pass
+        return n
+    wait_for('bodies over 32 MiB to be cut', lambda: told() >= 24 - 8)
+    for c in held:
+        c.close()
+
+
+def readers_in_drops_keep_queries(s):
+    """A client that takes its answer in drops loses it when its time is over, so that it cannot keep a query for ever."""
+    for i in range(40):
+        assert s.push([({'app': 'much', 'i': str(i)}, [(now + j, 'y' * 10000) for j in range(250)])]).status == 204
+
+    def ended():
+        return s.metric('logpulse_query_cancelled_total') + s.metric('logpulse_query_errors_total')
+    before = ended()
+    c = socket.socket()
+    c.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    c.connect(('127.0.0.1', s.port))
+    c.sendall(b'GET /loki/api/v1/query_range?query=%%7Bapp%%3D%%22much%%22%%7D&limit=5000&start=%d&end=%d HTTP/1.1\r\nHost: x\r\n\r\n' % (now, now + 10**6))
+    c.settimeout(0.1)
+
+    def drop():
+        try:
+            c.recv(2000)
+        except OSError:
+            pass
+        return ended() > before
+    wait_for('the query to end', drop)
+    c.close()
+
+
+with Server({'limits.query_timeout': '3s', 'server.write_timeout': '1s', 'server.max_body_memory': '32MiB'}, workers=1) as s:
+    s.start()
+    pids = sorted(s.children())
+    smuggled_requests(s)
+    unfinished_bodies_fill_memory(s)
+    readers_in_drops_keep_queries(s)
+    r = s.push([({'app': 'far'}, [(now + 400 * 86400 * 10**9, 'x')])])
+    assert r.status == 400 and b'too new' in r.body, r    # each far day would be a segment that retention never reaches
+    assert sorted(s.children()) == pids, 'a process died'
+    assert s.stop() == 0
+    s.verify()
+done()

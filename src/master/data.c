@@ -31,7 +31,7 @@ int lp_data_prepare(const char *path, const struct lp_ids *ids, char *out, size_
 
 		if (r < 0)
 			lp_log(LP_WARN, "the name of the data directory could not be synced path=%s error=\"%s\"", path, strerror(-r));
-		if (ids->change && chown(path, ids->uid, ids->gid) < 0) {
+		if (ids->change && lchown(path, ids->uid, ids->gid) < 0) {
 			lp_log(LP_FATAL, "data directory cannot be given away path=%s user=%s error=\"%s\"", path, ids->user,
 			       strerror(errno));
 			return LP_EXIT_CANTCREATE;
@@ -67,16 +67,32 @@ static pid_t read_holder(int fd)
 	return n > 0 ? (pid_t)strtol(text, NULL, 10) : 0;
 }
 
+/* The directory may be server.user's while we are still root: what stands there under this name is not followed anywhere, and
+ * not written to or given away when it has another name as well.  -errno. */
+static int open_lock(const char *path)
+{
+	struct stat st;
+	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+
+	if (fd < 0)
+		return -errno;
+	if (fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_nlink != 1) {
+		close(fd);
+		return -EINVAL;
+	}
+	return fd;
+}
+
 int lp_data_lock(const char *dir, const struct lp_ids *ids, int *ret_fd)
 {
 	char path[4200], text[32];
 	int64_t deadline = lp_clock_mono_ms() + DYING_WAIT_MS;
 
 	snprintf(path, sizeof path, "%s/LOCK", dir);
-	int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0640);
+	int fd = open_lock(path);
 
 	if (fd < 0) {
-		lp_log(LP_FATAL, "lock file cannot be opened path=%s error=\"%s\"", path, strerror(errno));
+		lp_log(LP_FATAL, "lock file cannot be opened path=%s error=\"%s\"", path, strerror(-fd));
 		return LP_EXIT_CANTCREATE;
 	}
 	while (flock(fd, LOCK_EX | LOCK_NB) < 0) {

@@ -507,6 +507,32 @@ START_TEST(becomes_the_user)
 }
 END_TEST
 
+START_TEST(lock_that_points_elsewhere)
+{
+	char lock[128], victim[128], text[16] = "";
+	struct stat st;
+	int fd;
+
+	/* Whoever owns the directory must not make root write to, or give away, a file of somebody else. */
+	snprintf(victim, sizeof victim, "%s/victim", dir);
+	snprintf(lock, sizeof lock, "%s/LOCK", data);
+	ck_assert_int_eq(mkdir(data, 0755), 0);
+	fd = open(victim, O_WRONLY | O_CREAT, 0600);
+	ck_assert_int_eq(write(fd, "secret", 6), 6);
+	close(fd);
+	for (int hard = 0; hard < 2; hard++) {
+		ck_assert_int_eq(hard ? link(victim, lock) : symlink(victim, lock), 0);
+		ck_assert_int_eq(other_exit(NULL, "lock file cannot be opened"), LP_EXIT_CANTCREATE);
+		ck_assert_int_eq(unlink(lock), 0);
+	}
+	fd = open(victim, O_RDONLY);
+	ck_assert_int_eq(read(fd, text, sizeof text), 6);
+	ck_assert_int_eq(fstat(fd, &st), 0);
+	ck_assert_uint_eq(st.st_uid, geteuid());
+	close(fd);
+}
+END_TEST
+
 START_TEST(refusals)
 {
 	char path[96];
@@ -567,6 +593,7 @@ int main(void)
 	tcase_add_test(tcase, takes_a_given_socket);
 	tcase_add_test(tcase, tells_the_service_manager);
 	tcase_add_test(tcase, becomes_the_user);
+	tcase_add_test(tcase, lock_that_points_elsewhere);
 	tcase_add_test(tcase, refusals);
 	tcase_add_test(tcase, writer_that_cannot_start_ends_the_server);
 	tcase_add_test(tcase, damaged_region_ends_the_server);

@@ -6,8 +6,8 @@
 #include "query/pipeline/pipeline-private.h"
 #include "query/pipeline/template.h"
 
-#define LP_TMPL_MAX_DEPTH 48u           /* nesting of the text */
-#define LP_TMPL_MAX_CALLS 32u           /* {{template}} inside {{template}} */
+#define LP_TMPL_MAX_DEPTH 32u           /* nesting of the text */
+#define LP_TMPL_MAX_CALLS 16u           /* {{template}} inside {{template}} */
 #define LP_TMPL_MAX_STEPS 100000u       /* of one execution */
 #define LP_TMPL_MAX_VARS 256u
 #define LP_TMPL_MAX_ARGS 64u

@@ -15,3 +15,8 @@ CLEANFILES += tests/crash/recorder.so
 tests/crash/recorder.so: tests/crash/recorder.c
 	$(AM_V_CC)$(MKDIR_P) tests/crash && $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(srcdir)/tests/crash/recorder.c -ldl -lpthread
 endif
+
+# npm's clients; contrib/check keeps what install fetches in build-check/clients.
+INTEG_TESTS += tests/integ/35-npm-clients.py
+EXTRA_DIST += tests/integ/clients/install tests/integ/clients/package.json tests/integ/clients/package-lock.json \
+	tests/integ/clients/lines.js tests/integ/clients/pino.js tests/integ/clients/winston.js tests/integ/clients/otlp.js

@@ -143,7 +143,7 @@ class Disk:
 
 
 def main():
-    cuts = int(os.environ.get('LP_CUTS', 400 if LONG else 30))
+    cuts = int(os.environ.get('LP_CUTS', 200 if LONG else 30))
     seed = int(os.environ.get('LP_SEED', time.time_ns() % 10**6))
     rnd = random.Random(seed)
     options = {'storage.wal_file_min': '128KiB', 'storage.wal_file_max': '256KiB', 'storage.retention_days': 0, 'storage.min_free_bytes': 0}
@@ -161,7 +161,7 @@ def main():
         for l in loads:
             l.start()
         seen = [0] * len(loads)
-        end = time.monotonic() + (20 if LONG else 4)    # the length of the load, not a wait for something
+        end = time.monotonic() + (8 if LONG else 4)    # the length of the load, not a wait for something
         while time.monotonic() < end:
             for l in loads:
                 n = l.acked

@@ -10,3 +10,9 @@ TESTS += tests/unit/check_metric_range
 tests_unit_check_metric_range_SOURCES = tests/unit/check_metric_range.c
 tests_unit_check_metric_range_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_metric_range_LDADD = $(QUERY_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/check_metric_eval
+TESTS += tests/unit/check_metric_eval
+tests_unit_check_metric_eval_SOURCES = tests/unit/check_metric_eval.c
+tests_unit_check_metric_eval_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_metric_eval_LDADD = $(QUERY_LIBS) $(CHECK_LIBS)

@@ -26,21 +26,6 @@
 #define MAX_STRINGS (1u << 18)      /* of one stream, then the table of strings begins anew */
 #define STRING_PAIR_BYTES 8u
 
-struct piece {
-	uint32_t stream;                /* over all sources */
-	uint32_t source;                /* segment, or number of segments + 1 + batch */
-	uint32_t run;
-	bool shared;                    /* another source of the stream overlaps it in time */
-	int64_t min_ts, max_ts;
-	const struct lp_wal_batch *batch;
-};
-
-struct stream {
-	const uint8_t *labels;
-	uint32_t len;
-	uint64_t hash;
-};
-
 struct row {                            /* of a piece that must be decoded */
 	int64_t ts;
 	uint64_t lo, hi;
@@ -55,12 +40,7 @@ struct lp_counting {
 	struct lp_counting_spec spec;
 	int64_t first;                  /* bucket 0 begins at first * step */
 	uint32_t n_buckets;
-	struct stream *streams;
-	size_t n_streams, streams_cap;
-	uint32_t *table;
-	size_t size;
-	struct piece *pieces;
-	size_t n, cap;
+	struct lp_pieces pieces;
 	struct range *tasks;
 	size_t tasks_cap;
 	uint64_t **blocks;              /* per segment, a bit per block that was counted; query->lock */
@@ -69,181 +49,19 @@ struct lp_counting {
 	_Atomic uint64_t meta_bytes, meta_lines;        /* what was found in them, and the bytes of their lines */
 };
 
-/* ---- collecting pieces ---- */
-
-static int rehash(struct lp_query *query, struct lp_counting *st)
-{
-	size_t size = st->size ? st->size * 2 : 1024;
-	uint32_t *table = lp_query_charge(query, size * sizeof *table) == 0 ? calloc(size, sizeof *table) : NULL;
-
-	if (!table)
-		return -ENOMEM;
-	for (size_t i = 0; i < st->n_streams; i++) {
-		size_t at = st->streams[i].hash & (size - 1);
-
-		while (table[at])
-			at = (at + 1) & (size - 1);
-		table[at] = (uint32_t)i + 1;
-	}
-	lp_query_uncharge(query, st->size * sizeof *table);
-	free(st->table);
-	st->table = table;
-	st->size = size;
-	return 0;
-}
-
-static int intern(struct lp_query *query, struct lp_counting *st, const uint8_t *labels, uint32_t len, uint32_t *ret_stream)
-{
-	uint64_t hash = XXH3_64bits(labels, len);
-
-	if (st->n_streams >= st->size / 2 && rehash(query, st) < 0)
-		return -ENOMEM;
-	size_t at = hash & (st->size - 1);
-
-	for (; st->table[at]; at = (at + 1) & (st->size - 1)) {
-		const struct stream *s = &st->streams[st->table[at] - 1];
-
-		if (s->hash == hash && s->len == len && memcmp(s->labels, labels, len) == 0) {
-			*ret_stream = st->table[at] - 1;
-			return 0;
-		}
-	}
-	int r = lp_query_grow(query, (void **)&st->streams, &st->streams_cap, st->n_streams + 1, sizeof *st->streams);
-
-	if (r < 0)
-		return r;
-	st->streams[st->n_streams++] = (struct stream){ labels, len, hash };
-	st->table[at] = (uint32_t)st->n_streams;
-	*ret_stream = (uint32_t)st->n_streams - 1;
-	return 0;
-}
-
-static int add_piece(struct lp_query *query, struct lp_counting *st, const struct piece *piece)
-{
-	int r = lp_query_grow(query, (void **)&st->pieces, &st->cap, st->n + 1, sizeof *piece);
-
-	if (r == 0)
-		st->pieces[st->n++] = *piece;
-	return r;
-}
-
-static int collect(struct lp_query *query, struct lp_counting *st)
-{
-	const struct lp_segment *segment = NULL;
-	struct lp_run run;
-	int r = 0;
-
-	/* The common plan has found the pieces; give each its stream. */
-	for (uint32_t t = 0; r == 0 && t < query->plan.n_tasks; t++) {
-		const struct lp_task *task = &query->plan.tasks[t];
-
-		if (task->seg != LP_SEG_WAL)
-			segment = lp_snapshot_segment(query->snapshot, task->seg);
-		for (uint32_t i = task->first; r == 0 && i < task->first + task->n; i++) {
-			const struct lp_item *item = &query->plan.items[i];
-			struct piece piece = { .batch = item->batch, .run = item->run };
-			const uint8_t *labels;
-			uint32_t len;
-			int64_t min_ts, max_ts;
-
-			if (item->batch) {
-				piece.source = st->n_segments + 1 + i;
-				piece.min_ts = item->batch->min_ts;
-				piece.max_ts = item->batch->max_ts;
-				r = lp_snapshot_wal_stream(query->snapshot, item->stream, &labels, &len, &min_ts, &max_ts);
-			} else {
-				r = lp_segment_run(segment, item->run, &run);
-				if (r < 0)
-					break;
-				piece.source = task->seg;
-				piece.min_ts = run.min_ts;
-				piece.max_ts = run.max_ts;
-				r = lp_segment_stream(segment, run.stream, &labels, &len, &min_ts, &max_ts);
-			}
-			if (r == 0)
-				r = intern(query, st, labels, len, &piece.stream);
-			if (r == 0)
-				r = add_piece(query, st, &piece);
-		}
-	}
-	return r;
-}
-
-static int cmp_piece(const void *x, const void *y)
-{
-	const struct piece *a = x, *b = y;
-
-	if (a->stream != b->stream)
-		return a->stream < b->stream ? -1 : 1;
-	if (a->min_ts != b->min_ts)
-		return a->min_ts < b->min_ts ? -1 : 1;
-	return a->source < b->source ? -1 : a->source > b->source;
-}
-
-/* The two furthest ends of different sources among the pieces before (or, mirrored, behind). */
-struct reach {
-	int64_t first, second;
-	uint32_t source;
-	bool any, two;
-};
-
-static void reach_add(struct reach *reach, uint32_t source, int64_t end)
-{
-	if (!reach->any) {
-		*reach = (struct reach){ .first = end, .source = source, .any = true };
-	} else if (source == reach->source) {
-		reach->first = end > reach->first ? end : reach->first;
-	} else if (end > reach->first) {
-		reach->second = reach->first;
-		reach->first = end;
-		reach->source = source;
-		reach->two = true;
-	} else if (!reach->two || end > reach->second) {
-		reach->second = end;
-		reach->two = true;
-	}
-}
-
-static bool reach_hits(const struct reach *reach, uint32_t source, int64_t from)
-{
-	if (reach->any && source != reach->source)
-		return reach->first >= from;
-	return reach->two && reach->second >= from;
-}
-
-/* Mark pieces of one stream (sorted by start) that overlap another source: looking back at the ends of those before, then
- * looking ahead at the starts of those behind, mirrored in time (-1 - t reverses the order without overflow). */
-static void mark_shared(struct piece *pieces, size_t n)
-{
-	struct reach reach = { .any = false };
-
-	for (size_t i = 0; i < n; i++) {
-		if (reach_hits(&reach, pieces[i].source, pieces[i].min_ts))
-			pieces[i].shared = true;
-		reach_add(&reach, pieces[i].source, pieces[i].max_ts);
-	}
-	reach = (struct reach){ .any = false };
-	for (size_t i = n; i-- > 0;) {
-		if (reach_hits(&reach, pieces[i].source, -1 - pieces[i].max_ts))
-			pieces[i].shared = true;
-		reach_add(&reach, pieces[i].source, -1 - pieces[i].min_ts);
-	}
-}
-
 /* Streams whole into tasks of about TASK_PIECES pieces. */
 static int make_tasks(struct lp_query *query, struct lp_counting *st)
 {
+	const struct lp_piece *pieces = st->pieces.v;
+	size_t n = st->pieces.n;
 	struct range task = { 0, 0 };
 	int r = 0;
 
-	if (st->n)
-		qsort(st->pieces, st->n, sizeof *st->pieces, cmp_piece);
-	for (size_t i = 0, next; r == 0 && i < st->n; i = next) {
-		for (next = i + 1; next < st->n && st->pieces[next].stream == st->pieces[i].stream;)
+	for (size_t i = 0, next; r == 0 && i < n; i = next) {
+		for (next = i + 1; next < n && pieces[next].stream == pieces[i].stream;)
 			next++;
-		mark_shared(&st->pieces[i], next - i);
 		task.n += (uint32_t)(next - i);
-		if (task.n >= TASK_PIECES || next == st->n) {
+		if (task.n >= TASK_PIECES || next == n) {
 			r = lp_query_grow(query, (void **)&st->tasks, &st->tasks_cap, (size_t)query->n_tasks + 1, sizeof task);
 			if (r == 0)
 				st->tasks[query->n_tasks++] = task;
@@ -301,7 +119,7 @@ int lp_counting_plan(struct lp_query *query, struct lp_worker *worker, const str
 		r = lp_plan_tasks(query, worker);
 	query->n_tasks = 0;
 	if (r == 0)
-		r = collect(query, st);
+		r = lp_pieces_collect(query, &query->plan, &st->pieces);
 	if (r == 0)
 		r = make_tasks(query, st);
 	return r;
@@ -408,7 +226,7 @@ static int size_metadata(struct counter *c, const struct lp_rows *rows, uint32_t
 	return r;
 }
 
-static int size_run_metadata(struct counter *c, const struct piece *piece, const struct lp_run *run, uint64_t *ret_bytes)
+static int size_run_metadata(struct counter *c, const struct lp_piece *piece, const struct lp_run *run, uint64_t *ret_bytes)
 {
 	struct lp_counting *st = c->st;
 	const struct lp_rows *rows;
@@ -434,7 +252,7 @@ static int size_run_metadata(struct counter *c, const struct piece *piece, const
 
 /* ---- pieces ---- */
 
-static void mark_block(struct counter *c, const struct piece *piece, uint32_t block)
+static void mark_block(struct counter *c, const struct lp_piece *piece, uint32_t block)
 {
 	pthread_mutex_lock(&c->query->lock);
 	c->st->blocks[piece->source][block / 64] |= UINT64_C(1) << block % 64;
@@ -471,7 +289,7 @@ static int add_rows(struct counter *c, const struct lp_rows *rows, uint32_t lo, 
 	return 0;
 }
 
-static int decode_run(struct counter *c, const struct piece *piece, const struct lp_run *run, bool *ret_any)
+static int decode_run(struct counter *c, const struct lp_piece *piece, const struct lp_run *run, bool *ret_any)
 {
 	const struct lp_rows *rows;
 	int r = lp_worker_block(c->query, c->worker, lp_snapshot_segment(c->query->snapshot, piece->source), run->block,
@@ -496,7 +314,7 @@ static bool batch_plain(const struct counter *c, const struct lp_rows *rows)
 	       bucket_of(c->st, rows->ts[0]) == bucket_of(c->st, rows->ts[rows->n - 1]);
 }
 
-static int count_batch(struct counter *c, const struct piece *piece)
+static int count_batch(struct counter *c, const struct lp_piece *piece)
 {
 	struct lp_rows rows;
 	bool any = false;
@@ -521,7 +339,7 @@ static int count_batch(struct counter *c, const struct piece *piece)
 	return r;
 }
 
-static int count_run(struct counter *c, const struct piece *piece)
+static int count_run(struct counter *c, const struct lp_piece *piece)
 {
 	const struct lp_query_params *p = &c->query->params;
 	struct lp_run run;
@@ -574,9 +392,9 @@ static void count_rows(struct counter *c)
 }
 
 /* The stream is complete: hand it over. */
-static int stream_end(struct counter *c, const struct piece *piece)
+static int stream_end(struct counter *c, const struct lp_piece *piece)
 {
-	const struct stream *stream = &c->st->streams[piece->stream];
+	const struct lp_piece_stream *stream = &c->st->pieces.streams[piece->stream];
 	int r = c->counted ? c->st->spec.take(c->query, stream->labels, stream->len, c->buckets, c->live) : 0;
 
 	memset(c->buckets, 0, c->st->n_buckets * sizeof *c->buckets);
@@ -585,7 +403,7 @@ static int stream_end(struct counter *c, const struct piece *piece)
 	return r;
 }
 
-static int count_pieces(struct counter *c, const struct piece *pieces, uint32_t n)
+static int count_pieces(struct counter *c, const struct lp_piece *pieces, uint32_t n)
 {
 	int64_t reached = INT64_MIN;
 	int r = 0;
@@ -617,7 +435,7 @@ int lp_counting_run(struct lp_query *query, struct lp_worker *worker, struct lp_
 	if (r < 0)
 		return r;
 	c.buckets = calloc(1, bytes);
-	r = c.buckets ? count_pieces(&c, &st->pieces[st->tasks[task].first], st->tasks[task].n) : -ENOMEM;
+	r = c.buckets ? count_pieces(&c, &st->pieces.v[st->tasks[task].first], st->tasks[task].n) : -ENOMEM;
 	lp_query_uncharge(query, bytes + c.cap * sizeof *c.rows + c.strings_size * sizeof *c.strings);
 	free(c.buckets);
 	free(c.rows);
@@ -650,7 +468,7 @@ uint64_t lp_counting_blocks(const struct lp_query *query, const struct lp_counti
 	return n;
 }
 
-void lp_counting_free(struct lp_counting **counting)
+void lp_counting_free(struct lp_query *query, struct lp_counting **counting)
 {
 	struct lp_counting *st = *counting;
 
@@ -659,9 +477,7 @@ void lp_counting_free(struct lp_counting **counting)
 	for (uint32_t i = 0; st->blocks && i < st->n_segments; i++)
 		free(st->blocks[i]);
 	free(st->blocks);
-	free(st->streams);
-	free(st->table);
-	free(st->pieces);
+	lp_pieces_free(query, &st->pieces);
 	free(st->tasks);
 	free(st);
 	*counting = NULL;

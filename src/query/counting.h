@@ -20,7 +20,7 @@ struct lp_counting_spec {
 /* In the plan stage: finds the pieces and sets query->n_tasks.  *ret_counting is set as soon as it has to be freed. */
 int lp_counting_plan(struct lp_query *query, struct lp_worker *worker, const struct lp_counting_spec *spec, struct lp_counting **ret_counting);
 int lp_counting_run(struct lp_query *query, struct lp_worker *worker, struct lp_counting *counting, uint32_t task);
-void lp_counting_free(struct lp_counting **counting);
+void lp_counting_free(struct lp_query *query, struct lp_counting **counting);
 
 uint32_t lp_counting_buckets(const struct lp_counting *counting);
 /* First instant behind the bucket. */

@@ -171,6 +171,65 @@ size_t lp_cands_cut(const struct lp_cands *cands, size_t limit);
 int lp_kept_merge(struct lp_query *query, const struct lp_cands *cands);
 void lp_kept_free(struct lp_query *query);
 
+/* ---- overlap.c: where an entry can be stored twice ---- */
+struct lp_piece {                       /* an item of a plan, and whose it is */
+	uint32_t stream;                /* over all sources */
+	uint32_t source;                /* segment, or number of segments + 1 + batch */
+	uint32_t run, item;
+	bool shared;                    /* another source of the stream overlaps it in time */
+	int64_t min_ts, max_ts;
+	const struct lp_wal_batch *batch;
+};
+
+struct lp_piece_stream {
+	const uint8_t *labels;
+	uint32_t len;
+	uint64_t hash;
+};
+
+struct lp_pieces {
+	struct lp_piece *v;             /* by stream, then by least timestamp */
+	size_t n, cap;
+	struct lp_piece_stream *streams;
+	size_t n_streams, streams_cap;
+	uint32_t *table;
+	size_t size;
+};
+int lp_pieces_collect(struct lp_query *query, const struct lp_items *plan, struct lp_pieces *pieces);
+void lp_pieces_free(struct lp_query *query, struct lp_pieces *pieces);
+
+/* A span of time in which more than one source has entries of one stream.  Rows in it need to be told apart. */
+struct lp_region_row {                  /* seen and not counted yet */
+	int64_t ts;
+	uint32_t item, row;
+};
+
+struct lp_region {
+	int64_t min_ts, max_ts;
+	uint32_t pieces;                /* that touch it and were not read yet */
+	struct lp_hash128 *set;         /* entries seen */
+	size_t set_n, set_size;
+	struct lp_region_row *later;
+	size_t later_n, later_cap;
+};
+
+struct lp_item_regions {
+	uint32_t first, n;
+};
+
+struct lp_regions {
+	struct lp_region *v;            /* those of a stream are neighbours, ascending and disjoint */
+	size_t n, cap;
+	struct lp_item_regions *of;     /* per item of the plan */
+	uint32_t n_of;
+};
+int lp_regions_open(struct lp_query *query, const struct lp_items *plan, struct lp_regions *regions);
+void lp_regions_close(struct lp_query *query, struct lp_regions *regions);
+/* 1: the entry was not seen in the region before; 0; negative.  The caller holds the region's lock. */
+int lp_region_first(struct lp_query *query, struct lp_region *region, struct lp_hash128 hash);
+void lp_region_clear(struct lp_query *query, struct lp_region *region);
+struct lp_hash128 lp_entry_hash(int64_t ts, const char *line, uint32_t len, const uint8_t *meta, uint32_t meta_len);
+
 /* ---- scan.c ---- */
 /* Rows of a live batch, with their lengths checked once more; -EBADMSG is counted. */
 int lp_scan_batch_rows(struct lp_query *query, const struct lp_wal_batch *batch, struct lp_rows *ret_rows);

@@ -61,7 +61,7 @@ static void stats_free(struct lp_query *query)
 
 	if (!st)
 		return;
-	lp_counting_free(&st->counting);
+	lp_counting_free(query, &st->counting);
 	free(st);
 	query->state = NULL;
 }

@@ -285,7 +285,7 @@ static void volume_free(struct lp_query *query)
 
 	if (!v)
 		return;
-	lp_counting_free(&v->counting);
+	lp_counting_free(query, &v->counting);
 	for (size_t i = 0; i < v->n; i++) {
 		free(v->series[i].key);
 		free(v->series[i].bytes);

@@ -20,7 +20,7 @@
 /* A piece of one stream: a run of a segment, or a live batch. */
 struct lp_item {
 	uint32_t stream;                        /* in its segment, or live */
-	uint32_t run;
+	uint32_t run, seg;                      /* seg: LP_SEG_WAL for a batch */
 	const struct lp_wal_batch *batch;       /* NULL: a run */
 };
 
@@ -236,6 +236,7 @@ int lp_scan_batch_rows(struct lp_query *query, const struct lp_wal_batch *batch,
 
 /* ---- the kinds of queries ---- */
 extern const struct lp_query_ops lp_log_ops;            /* scan.c, result.c */
+extern const struct lp_query_ops lp_metric_ops;         /* metric_query.c, metric_scan.c */
 extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, values, series */
 extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
 extern const struct lp_query_ops lp_volume_ops;         /* volume.c */

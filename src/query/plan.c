@@ -108,8 +108,13 @@ int lp_plan_parse(struct lp_query *query)
 	lp_buf_free(&error);
 	if (!query->logql)
 		return 0;
-	if (query->logql->root->kind != LP_EXPR_LOG)
-		return lp_query_fail(query, 400, "BAD_QUERY", "metric queries are not supported by this version yet");
+	if (query->logql->root->kind != LP_EXPR_LOG) {
+		if (p->kind == LP_QUERY_ORIGINAL)
+			return lp_query_fail(query, 400, "BAD_QUERY", "this route answers log queries only: metric queries go to "
+					     "/loki/api/v1/query_range and /loki/api/v1/query");
+		query->ops = &lp_metric_ops;
+		return 0;
+	}
 	if (p->kind == LP_QUERY_INSTANT)
 		return lp_query_fail(query, 400, "BAD_QUERY",
 				     "log queries are not supported as an instant query type, please change your query to a range query type");
@@ -416,7 +421,7 @@ static int plan_segment(struct lp_query *query, struct lp_worker *worker, uint32
 			task.max_ts = run.max_ts > task.max_ts ? run.max_ts : task.max_ts;
 			task.n++;
 			if (r == 0)
-				r = add_item(query, &(struct lp_item){ .stream = streams[i], .run = k });
+				r = add_item(query, &(struct lp_item){ .stream = streams[i], .run = k, .seg = seg });
 		}
 	}
 	free(streams);
@@ -458,7 +463,7 @@ static int plan_live(struct lp_query *query)
 
 		for (uint32_t b = 0; r == 0 && b < n; b++)
 			if (batches[b].max_ts >= query->params.start_ns && batches[b].min_ts < query->params.end_ns)
-				r = add_item(query, &(struct lp_item){ .stream = s, .batch = &batches[b] });
+				r = add_item(query, &(struct lp_item){ .stream = s, .seg = LP_SEG_WAL, .batch = &batches[b] });
 	}
 	if (r == 0 && query->plan.n > from)
 		qsort(query->plan.items + from, query->plan.n - from, sizeof(struct lp_item), query->params.forward ? oldest_first : newest_first);

@@ -1,0 +1,230 @@
+/* Metric queries: from the tree to leaves, from leaves to tasks, and from the accumulators to the answer.
+ *
+ * Each leaf (range aggregation) is planned like a log query over the time that its windows need; the tasks of all leaves run
+ * together.  A task borrows an accumulator of its leaf; at the end those are merged and the tree above the leaves is
+ * evaluated, which no longer depends on the number of lines.
+ * Process: worker, pool threads. */
+#include "query/metric-private.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_LEAVES 1024u
+#define MAX_STEPS 11001u        /* the routes refuse more with Loki's text; aligning may add one */
+
+static int64_t floor_to(int64_t t, int64_t step)
+{
+	int64_t rest = t % step;
+
+	if (rest < 0)
+		rest += step;
+	return t < INT64_MIN + rest ? t : t - rest;
+}
+
+/* Loki aligns range queries to the step, start down and end up, so that refreshing a graph does not move its points. */
+static int make_grid(struct lp_query *query, struct lp_metric_grid *grid)
+{
+	const struct lp_query_params *p = &query->params;
+	int64_t end, last;
+
+	if (p->kind == LP_QUERY_INSTANT) {
+		*grid = (struct lp_metric_grid){ .start_ns = p->end_ns, .step_ns = 1, .steps = 1 };
+		return 0;
+	}
+	if (p->step_ns <= 0)
+		return lp_query_fail(query, 400, "BAD_QUERY",
+				     "zero or negative query resolution step widths are not accepted. Try a positive integer");
+	grid->step_ns = p->step_ns;
+	grid->start_ns = floor_to(p->start_ns, p->step_ns);
+	last = floor_to(p->end_ns, p->step_ns);
+	end = last < p->end_ns && last <= INT64_MAX - p->step_ns ? last + p->step_ns : last;
+	if (end < grid->start_ns || (uint64_t)end - (uint64_t)grid->start_ns > MAX_STEPS * (uint64_t)p->step_ns)
+		return lp_query_fail(query, 400, "BAD_QUERY", "exceeded maximum resolution of 11,000 points per time series. Try increasing "
+				     "the value of the step parameter");
+	grid->steps = (uint32_t)((uint64_t)(end - grid->start_ns) / (uint64_t)p->step_ns) + 1;
+	return 0;
+}
+
+static int leaf_open(struct lp_query *query, struct lp_leaf *leaf, const struct lp_metric_leaf *def)
+{
+	const struct lp_stage *rest = NULL;
+	int r;
+
+	leaf->range = *def->range;
+	leaf->grouping = def->grouping;
+	for (unsigned i = 0; i < LP_METRIC_LOCKS; i++)
+		pthread_mutex_init(&leaf->locks[i], NULL);
+	r = lp_line_filter_open(leaf->range.log.stages, &leaf->filter, &rest);
+	if (r < 0)
+		return r;
+	/* The pipeline reads the tree and never writes the stages it is given; only their list begins later. */
+	leaf->range.log.stages = (struct lp_stage *)(uintptr_t)rest;
+	struct lp_pipeline_spec spec = { .range = &leaf->range, .grouping = leaf->grouping };
+
+	r = lp_pipeline_open(&spec, &leaf->pipeline);
+	if (r == -EOPNOTSUPP)
+		return lp_query_fail(query, 400, "BAD_QUERY", "this pipeline stage is not supported by this version yet");
+	leaf->plain = !rest && !leaf->range.has_unwrap;
+	leaf->sizes = leaf->range.op == LP_RANGE_BYTES || leaf->range.op == LP_RANGE_BYTES_RATE;
+	return r;
+}
+
+static int leaf_plan(struct lp_query *query, struct lp_worker *worker, struct lp_leaf *leaf, const struct lp_metric_grid *grid)
+{
+	int r;
+
+	lp_range_acc_span(&leaf->range, grid, &leaf->first_ts, &leaf->last_ts);
+	leaf->first_task = query->n_tasks;
+	if (leaf->first_ts > leaf->last_ts)
+		return 0;
+	/* The common plan works on the query's own range and selector: lend it the leaf's. */
+	query->params.start_ns = leaf->first_ts;
+	query->params.end_ns = leaf->last_ts < INT64_MAX ? leaf->last_ts + 1 : INT64_MAX;
+	query->log = &leaf->range.log;
+	r = lp_plan_tasks(query, worker);
+	leaf->plan = query->plan;
+	query->plan = (struct lp_items){ 0 };
+	query->n_tasks = leaf->first_task;
+	if (r == 0)
+		r = lp_regions_open(query, &leaf->plan, &leaf->regions);
+	if (r == 0)
+		query->n_tasks += leaf->plan.n_tasks;
+	return r;
+}
+
+static int metric_plan(struct lp_query *query, struct lp_worker *worker)
+{
+	struct lp_metric_leaf *defs = lp_arena_zalloc(&query->arena, MAX_LEAVES * sizeof *defs);
+	struct lp_metric_query *m = query->state = calloc(1, sizeof *m);
+	uint32_t n = 0;
+	int r;
+
+	if (!m || !defs)
+		return -ENOMEM;
+	r = make_grid(query, &m->grid);
+	if (r == 0)
+		r = lp_metric_leaves(query->logql->root, defs, MAX_LEAVES, &n);
+	if (r == -E2BIG)
+		return lp_query_fail(query, 400, "BAD_QUERY", "the query has too many range aggregations: more than %u", MAX_LEAVES);
+	if (r < 0)
+		return r;
+	m->leaves = calloc((size_t)n + 1, sizeof *m->leaves);
+	if (!m->leaves)
+		return -ENOMEM;
+	for (; r == 0 && m->n < n; m->n++)
+		r = leaf_open(query, &m->leaves[m->n], &defs[m->n]);
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = leaf_plan(query, worker, &m->leaves[i], &m->grid);
+	return r;
+}
+
+/* ---- the answer ---- */
+
+static int leaf_matrix(struct lp_query *query, struct lp_leaf *leaf, const struct lp_metric_grid *grid, struct lp_matrix **ret)
+{
+	struct lp_range_acc *empty = NULL;
+	int r = 0;
+
+	if (!leaf->threads) {
+		r = lp_range_acc_open(&leaf->range, grid, query->params.max_memory, &empty);
+		if (r == 0)
+			r = lp_range_acc_finish(empty, ret);
+		lp_range_acc_close(&empty);
+		return r;
+	}
+	for (struct lp_leaf_thread *t = leaf->threads->next; r == 0 && t; t = t->next) {
+		if (lp_query_stopped(query))
+			return -ECANCELED;
+		r = lp_range_acc_merge(leaf->threads->acc, t->acc);
+		lp_range_acc_close(&t->acc);
+	}
+	return r < 0 ? r : lp_range_acc_finish(leaf->threads->acc, ret);
+}
+
+static int eval(struct lp_query *query, struct lp_matrix **matrices, struct lp_metric_result *result)
+{
+	struct lp_metric_query *m = query->state;
+	struct lp_buf error = LP_BUF_INIT;
+	int status = 400, r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < m->n; i++)
+		r = leaf_matrix(query, &m->leaves[i], &m->grid, &matrices[i]);
+	if (r == -ENOBUFS)
+		r = lp_metric_fail_memory(query);
+	if (r < 0) {
+		for (uint32_t i = 0; i < m->n; i++)
+			lp_matrix_free(&matrices[i]);
+		return r;
+	}
+	r = lp_metric_eval(query->logql->root, &m->grid, query->params.kind == LP_QUERY_INSTANT, matrices, m->n, query->params.max_series, result,
+			   &status, &error);
+	if ((r == -EINVAL || r == -E2BIG) && error.len)
+		r = lp_query_fail(query, status, "BAD_QUERY", "%s", lp_buf_cstr(&error));
+	lp_buf_free(&error);
+	return r;
+}
+
+static int metric_finish(struct lp_query *query)
+{
+	struct lp_metric_query *m = query->state;
+	struct lp_matrix **matrices = calloc((size_t)m->n + 1, sizeof *matrices);
+	struct lp_metric_result result = { 0 };
+
+	if (!matrices)
+		return -ENOMEM;
+	int r = eval(query, matrices, &result);
+
+	free(matrices);
+	if (r < 0)
+		return r;
+	query->stats.lines_matched = atomic_load(&m->samples);
+	r = lp_out_begin(query, 200, "application/json; charset=UTF-8");
+	if (r == 0) {
+		lp_buf_str(&query->out, "{\"status\":\"success\",\"data\":{");
+		lp_metric_result_json(&result, &m->grid, &query->out);
+		lp_buf_str(&query->out, ",\"stats\":");
+		lp_result_stats_json(query);
+		lp_buf_str(&query->out, "}}");
+		r = lp_out_flush(query, true);
+	}
+	lp_matrix_free(&result.matrix);
+	return r;
+}
+
+static void leaf_close(struct lp_query *query, struct lp_leaf *leaf)
+{
+	while (leaf->threads) {
+		struct lp_leaf_thread *t = leaf->threads;
+
+		leaf->threads = t->next;
+		lp_range_acc_close(&t->acc);
+		lp_pipeline_state_close(&t->state);
+		lp_buf_free(&t->labels);
+		free(t);
+	}
+	lp_regions_close(query, &leaf->regions);
+	lp_line_filter_close(&leaf->filter);
+	lp_pipeline_close(&leaf->pipeline);
+	free(leaf->plan.items);
+	free(leaf->plan.tasks);
+	for (unsigned i = 0; i < LP_METRIC_LOCKS; i++)
+		pthread_mutex_destroy(&leaf->locks[i]);
+}
+
+static void metric_free(struct lp_query *query)
+{
+	struct lp_metric_query *m = query->state;
+
+	if (!m)
+		return;
+	for (uint32_t i = 0; i < m->n; i++)
+		leaf_close(query, &m->leaves[i]);
+	free(m->leaves);
+	free(m);
+	query->state = NULL;
+}
+
+const struct lp_query_ops lp_metric_ops = {
+	.plan = metric_plan, .run = lp_metric_run, .finish = metric_finish, .free_state = metric_free,
+};

@@ -5,7 +5,8 @@
  * store/catalog.c.
  * Retention trusts the clock with care: a clock that goes back only deletes less.  A clock that jumps forward by over an
  * hour against CLOCK_BOOTTIME is not believed until it has stayed there for an hour: a mistaken clock that is put right
- * within that time deletes nothing.
+ * within that time deletes nothing.  A start compares with the last write to the log: a machine that boots with a clock
+ * years ahead, before time is synchronised, must not cost the data.
  * Process: writer, one thread at nice +10 and the lowest best-effort I/O priority, so that pushes and queries go first.
  * If it dies here, the file is sealed again under the same names. */
 #include "writer/writer-private.h"
@@ -43,7 +44,8 @@ struct lp_sealer {
 	/* thread only */
 	struct lp_segstat *segstat;
 	int64_t backoff_ms, retry_ms, next_retention_ms, logged_ms;
-	int64_t clock_real_ns, clock_boot_ns, jump_since_ns;    /* the believed clock; 0 not set yet */
+	int64_t clock_real_ns, clock_boot_ns, jump_since_ns;
+	bool clock_believed;            /* once, since the start */
 };
 
 static int64_t boot_ns(void)
@@ -59,16 +61,18 @@ static int64_t believed_now(struct lp_sealer *sealer)
 	int64_t boot = boot_ns(), real = lp_clock_real_ns();
 	int64_t expected = sealer->clock_real_ns + (boot - sealer->clock_boot_ns);
 
-	if (sealer->clock_boot_ns && real > expected + HOUR_NS) {
+	if (real > expected + HOUR_NS) {
 		if (!sealer->jump_since_ns) {
 			sealer->jump_since_ns = boot;
-			lp_log(LP_WARN, "clock jumped forward, retention waits an hour before it believes it seconds=%" PRId64,
-			       (real - expected) / LP_NS_PER_SEC);
+			/* At a start it is most often the time that the server was off. */
+			lp_log(sealer->clock_believed ? LP_WARN : LP_INFO, "clock is ahead of what was seen last, retention waits an hour "
+			       "before it believes it seconds=%" PRId64, (real - expected) / LP_NS_PER_SEC);
 		}
 		if (boot - sealer->jump_since_ns < HOUR_NS)
 			return expected;
 	}
 	sealer->jump_since_ns = 0;
+	sealer->clock_believed = true;
 	sealer->clock_real_ns = real;
 	sealer->clock_boot_ns = boot;
 	return real;
@@ -274,6 +278,8 @@ int lp_sealer_start(struct lp_writer *writer, const char *segments_dir, const st
 	}
 	sealer->writer = writer;
 	sealer->config = *config;
+	sealer->clock_real_ns = config->last_write_ns ? config->last_write_ns : lp_clock_real_ns();
+	sealer->clock_boot_ns = boot_ns();
 	pthread_mutex_init(&sealer->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

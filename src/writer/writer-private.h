@@ -62,6 +62,7 @@ struct lp_sealer_config {
 	uint32_t block_bytes;
 	bool compress, sync;
 	int64_t retention_days;
+	int64_t last_write_ns;          /* of the log before this start, by the clock of then; 0 never */
 };
 int lp_sealer_start(struct lp_writer *writer, const char *segments_dir, const struct lp_sealer_config *config,
 		    struct lp_sealer **ret_sealer);

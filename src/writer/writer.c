@@ -13,7 +13,9 @@
 #include "store/map.h"
 #include "store/seal.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <inttypes.h>
 #include <poll.h>
 #include <signal.h>
@@ -60,6 +62,29 @@ static int least_number(const char *segments_dir, uint32_t *ret_number)
 	free(names);
 	*ret_number = number;
 	return 0;
+}
+
+/* When the log was last written, by the clock of then; 0 when there is none. */
+static int64_t last_write(const char *wal_dir)
+{
+	int64_t newest = 0;
+	DIR *dir = opendir(wal_dir);
+	struct dirent *entry;
+	struct stat st;
+
+	while (dir && (entry = readdir(dir))) {
+		size_t n = strlen(entry->d_name);
+
+		if (n < 4 || strcmp(entry->d_name + n - 4, ".wal") || fstatat(dirfd(dir), entry->d_name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+			continue;
+		int64_t at = st.st_mtim.tv_sec * LP_NS_PER_SEC + st.st_mtim.tv_nsec;
+
+		if (at > newest)
+			newest = at;
+	}
+	if (dir)
+		closedir(dir);
+	return newest;
 }
 
 static int open_lanes(struct lp_writer *writer, const struct lp_wal_recovery *recovery)
@@ -146,6 +171,7 @@ static int start(struct lp_writer *writer)
 	r = lp_seal_cleanup(segments_dir);
 	if (r < 0)
 		lp_log(LP_WARN, "segments: cannot be cleaned up error=\"%s\"", strerror(-r));
+	sealer_config.last_write_ns = last_write(wal_dir);      /* before the files are taken up again */
 	r = open_log(writer, wal_dir, segments_dir);
 	if (r == -EBADMSG) {
 		fatal("the ends of a ring contradict each other", r);

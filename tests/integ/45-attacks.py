@@ -102,4 +102,32 @@ with Server({'limits.query_timeout': '3s', 'server.write_timeout': '1s', 'server
     assert sorted(s.children()) == pids, 'a process died'
     assert s.stop() == 0
     s.verify()
+
+
+def a_clock_years_ahead_deletes_everything():
+    """A start whose clock is far beyond the last write deletes nothing at first.  Here the last write is put back instead."""
+    old = now - 30 * 86400 * 10**9
+    with Server({'storage.retention_days': 0}, workers=1) as s:
+        s.start()
+        assert s.push([({'app': 'sealed'}, [(old + i, 'x %d' % i) for i in range(100)])]).status == 204
+        assert s.request('POST', '/flush').status == 204
+        assert s.push([({'app': 'live'}, [(old + i, 'x %d' % i) for i in range(100)])]).status == 204
+        assert s.stop() == 0
+        for name in glob.glob(s.data + '/wal/*.wal'):
+            os.utime(name, ns=(old, old))
+        s.options['storage.retention_days'] = 7
+        s.start()
+        assert s.request('POST', '/flush').status == 204
+        for app in ('sealed', 'live'):
+            assert len(s.entries('{app="%s"}' % app, old, old + 1000)) == 100, app
+        # the clock agrees with the last write again: now they go
+        assert s.stop() == 0
+        s.start()
+        wait_for('retention', lambda: s.metric('logpulse_retention_deleted_segments_total'))
+        assert s.entries('{app="sealed"}', old, old + 1000) == []
+        assert s.stop() == 0
+        s.verify()
+
+
+a_clock_years_ahead_deletes_everything()
 done()

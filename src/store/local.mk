@@ -8,7 +8,7 @@ src_store_libstore_a_SOURCES = \
 	src/store/map.c src/store/map.h \
 	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
 	src/store/segment.c src/store/segment.h src/store/segment-private.h src/store/segment_verify.c \
-	src/store/seal.c src/store/seal.h src/store/seal-private.h src/store/seal_collect.c src/store/retain.c \
+	src/store/seal.c src/store/seal.h src/store/seal-private.h src/store/seal_collect.c src/store/seal_sort.c src/store/retain.c \
 	src/store/catalog.c src/store/catalog.h src/store/catalog-private.h src/store/catalog_live.c
 src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread

@@ -6,13 +6,10 @@
 #include "store/format/walrec.h"
 #include "store/map.h"
 
-/* Text, timestamps and labels stay in the mapped file; this names them.  32 bytes per (record, stream). */
+/* Text, timestamps and labels stay in the mapped file; this names them.  72 bytes per (record, stream). */
 struct lp_seal_batch {
-	uint32_t rec_unit;              /* offset of the record / LP_WALREC_ALIGN */
-	uint32_t stream_in_rec;
+	struct lp_rows rows;            /* mapped */
 	uint32_t next;                  /* next batch of the stream, arrival order; UINT32_MAX: none */
-	uint32_t entries;
-	int64_t min_ts, max_ts;
 };
 
 struct lp_seal_stream {
@@ -20,6 +17,18 @@ struct lp_seal_stream {
 	const uint8_t *labels;          /* mapped */
 	uint32_t labels_len;
 	uint32_t first_batch, last_batch;
+	uint32_t rows;                  /* of all batches */
+};
+
+struct lp_seal_row {
+	int64_t ts;
+	uint32_t batch, row;
+};
+
+/* The rows of one stream on one UTC day. */
+struct lp_seal_piece {
+	int64_t day;
+	uint32_t stream, first, n;      /* rows[first..first + n) */
 };
 
 struct lp_seal_input {
@@ -28,13 +37,36 @@ struct lp_seal_input {
 	struct lp_seal_stream *streams;         /* in order of first use */
 	uint32_t *order;                        /* stream numbers in labels order */
 	uint32_t n_streams;
-	int64_t *days;                          /* ascending: days with entries that are not expired */
-	uint32_t n_days;
-	uint64_t expired;
+	uint64_t total_rows;
+	/* lp_seal_sort() */
+	struct lp_seal_row *rows;               /* stream by stream in labels order, by time, without repeats */
+	struct lp_seal_piece *pieces;           /* by day, then in labels order */
+	uint32_t n_rows, n_pieces;
+	uint64_t expired, duplicates;
 };
 
-int lp_seal_collect(const char *wal_path, int64_t oldest_ns, struct lp_seal_input *ret_input);
+/* One row's bytes in the mapped file. */
+struct lp_seal_text {
+	const char *line;               /* a newline follows */
+	const uint8_t *meta;
+	uint32_t len, meta_len;
+};
+
+/* seal_collect.c: what the file holds. */
+int lp_seal_collect(const char *wal_path, struct lp_seal_input *ret_input);
 void lp_seal_input_free(struct lp_seal_input *input);
-int lp_seal_batch_rows(const struct lp_seal_input *input, uint32_t batch, struct lp_rows *ret_rows);
+/* seal_sort.c: sort, drop rows older than oldest_ns and repeats (equal stream, time, line and metadata: the first stays), cut into days. */
+int lp_seal_sort(struct lp_seal_input *input, int64_t oldest_ns);
+
+/* False: the row reaches beyond the file.  It was checked before, so a page of it could not be read since. */
+static inline bool lp_seal_text(const struct lp_seal_input *input, const struct lp_seal_row *row, struct lp_seal_text *ret)
+{
+	const struct lp_rows *rows = &input->batches[row->batch].rows;
+	const uint8_t *end = input->map.p + input->map.len;
+
+	ret->line = lp_rows_line(rows, row->row, &ret->len);
+	ret->meta = lp_rows_meta(rows, row->row, &ret->meta_len);
+	return (size_t)(end - (const uint8_t *)ret->line) > ret->len && (!ret->meta_len || (size_t)(end - ret->meta) >= ret->meta_len);
+}
 
 #endif

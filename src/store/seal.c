@@ -1,12 +1,11 @@
 /* Sealing: one WAL file becomes one segment per UTC day; see seal.h.
  *
- * Process: writer, sealing thread.  Memory: the text stays in the mapped WAL file; private are 32 bytes per (record, stream), 16 bytes
- * per row of the one stream that is being sorted, one block, and the index.
+ * Process: writer, sealing thread.  Memory: the text stays in the mapped WAL file; private are what seal_sort.c says, one block, and
+ * the index.
  * Dying here: a temporary file, or a .chunks without .index, is left and removed at the next start; a visible segment is complete, and
  * covers a file that is still in the WAL, so readers leave it alone until the sealing was done again. */
 #include "store/seal.h"
 
-#include "common/clock.h"
 #include "common/dir.h"
 #include "common/fault.h"
 #include "common/rfc3339.h"
@@ -25,29 +24,14 @@
 #define WRITE_BYTES (1u << 20)
 #define MAX_BLOCK_ROWS (1u << 18)       /* bounds a block of empty lines */
 #define META_FACTOR 4u                  /* metadata per block, in block_bytes */
-#define PAIRWISE 8u                     /* equal timestamps up to this many are compared each with each */
-#define ROW_CACHE 64u
-
-struct row_ref {
-	int64_t ts;
-	uint32_t batch, row;
-};
+#define AHEAD 12u                       /* rows whose bytes are asked for before they are copied */
 
 struct sealer {
 	const struct lp_seal_config *config;
 	const struct lp_seal_input *in;
 	struct lp_seal_result *result;
+	uint64_t faults;                /* lp_map_faults() at the start */
 	struct lp_block_encoder *encoder;
-	struct {
-		uint32_t batch;
-		bool used;
-		struct lp_rows rows;
-	} cache[ROW_CACHE];
-	struct row_ref *refs, *tmp;
-	size_t cap_refs, cap_tmp;
-	uint32_t *slots;
-	size_t cap_slots;
-
 	/* the segment of one day */
 	struct lp_segment_name name;
 	int fd;
@@ -191,24 +175,24 @@ static inline void put(struct lp_buf *buf, const void *p, size_t n)
 	buf->len += n;
 }
 
-static int add_row(struct sealer *s, const struct lp_rows *rows, uint32_t i)
+static int add_row(struct sealer *s, const struct lp_seal_row *row)
 {
-	uint32_t len, meta_len;
-	const char *line = lp_rows_line(rows, i, &len);
-	const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
-	int64_t ts = rows->ts[i];
+	struct lp_seal_text x;
+	int64_t ts = row->ts;
 	int r = 0;
 
-	if (s->rows && (s->text.len + len + 1 > s->config->block_bytes || s->rows == MAX_BLOCK_ROWS ||
-			s->meta.len + meta_len > (size_t)s->config->block_bytes * META_FACTOR))
+	if (!lp_seal_text(s->in, row, &x))
+		return -EIO;
+	if (s->rows && (s->text.len + x.len + 1 > s->config->block_bytes || s->rows == MAX_BLOCK_ROWS ||
+			s->meta.len + x.meta_len > (size_t)s->config->block_bytes * META_FACTOR))
 		r = flush_block(s);
 	if (r == 0 && !s->run_open)
 		r = open_run(s, ts);
 	if (r < 0)
 		return r;
-	put(&s->text, line, (size_t)len + 1);                   /* its newline too */
-	if (meta_len)
-		put(&s->meta, meta, meta_len);
+	put(&s->text, x.line, (size_t)x.len + 1);                   /* its newline too */
+	if (x.meta_len)
+		put(&s->meta, x.meta, x.meta_len);
 	put(&s->ts, &ts, sizeof ts);
 	put(&s->ends, &(uint32_t){ (uint32_t)s->text.len }, 4);
 	put(&s->meta_ends, &(uint32_t){ (uint32_t)s->meta.len }, 4);
@@ -216,230 +200,42 @@ static int add_row(struct sealer *s, const struct lp_rows *rows, uint32_t i)
 	struct lp_run *run = (struct lp_run *)(void *)(s->runs.data + s->runs.len) - 1;
 
 	run->rows++;
-	run->raw_bytes += len;
+	run->raw_bytes += x.len;
 	run->max_ts = ts;
 	s->block.min_ts = ts < s->block.min_ts ? ts : s->block.min_ts;
 	s->block.max_ts = ts > s->block.max_ts ? ts : s->block.max_ts;
 	s->entries++;
-	s->raw_bytes += len;
+	s->raw_bytes += x.len;
 	return 0;
 }
 
-/* ---- rows of one stream ---- */
-
-static int rows_of(struct sealer *s, uint32_t batch, const struct lp_rows **ret_rows)
+/* Rows in the order of time lie anywhere in the file: start fetching what will be copied soon. */
+static void prefetch(const struct lp_seal_input *in, const struct lp_seal_row *row, bool text)
 {
-	unsigned at = batch % ROW_CACHE;
+	const struct lp_rows *rows = &in->batches[row->batch].rows;
 
-	if (!s->cache[at].used || s->cache[at].batch != batch) {
-		s->cache[at].used = false;
-		int r = lp_seal_batch_rows(s->in, batch, &s->cache[at].rows);
-
-		if (r < 0)
-			return r;
-		s->cache[at].batch = batch;
-		s->cache[at].used = true;
-	}
-	*ret_rows = &s->cache[at].rows;
-	return 0;
+	__builtin_prefetch(text ? (const void *)(rows->text + (row->row ? rows->ends[row->row - 1] : rows->base)) : &rows->ends[row->row]);
 }
 
-static int need(void *array, size_t *cap, size_t n, size_t item)
+static int seal_piece(struct sealer *s, const struct lp_seal_piece *piece)
 {
-	void **p = array;
-
-	if (n <= *cap)
-		return 0;
-	void *q = malloc((n + n / 4) * item);
-
-	if (!q)
-		return -ENOMEM;
-	free(*p);
-	*p = q;
-	*cap = n + n / 4;
-	return 0;
-}
-
-/* Stable merge sort that leaves halves in order alone: arrival is nearly sorted.  tmp holds half the rows. */
-static void sort_refs(struct row_ref *refs, size_t n, struct row_ref *tmp)
-{
-	if (n <= 12) {
-		for (size_t i = 1; i < n; i++) {
-			struct row_ref x = refs[i];
-			size_t k = i;
-
-			for (; k && refs[k - 1].ts > x.ts; k--)
-				refs[k] = refs[k - 1];
-			refs[k] = x;
-		}
-		return;
-	}
-	size_t half = n / 2;
-
-	sort_refs(refs, half, tmp);
-	sort_refs(refs + half, n - half, tmp);
-	if (refs[half - 1].ts <= refs[half].ts)
-		return;
-	memcpy(tmp, refs, half * sizeof *tmp);
-	for (size_t a = 0, b = half, to = 0; a < half; to++)
-		refs[to] = b < n && refs[b].ts < tmp[a].ts ? refs[b++] : tmp[a++];
-}
-
-/* Rows of the stream inside the day, sorted: s->refs[0..*ret_n). */
-static int gather(struct sealer *s, const struct lp_seal_stream *stream, size_t *ret_n)
-{
-	int64_t day = s->name.day;
-	size_t total = 0, n = 0;
-	bool sorted = true;
-
-	for (uint32_t b = stream->first_batch; b != UINT32_MAX; b = s->in->batches[b].next)
-		if (lp_clock_day(s->in->batches[b].min_ts) <= day && lp_clock_day(s->in->batches[b].max_ts) >= day)
-			total += s->in->batches[b].entries;
-	int r = need(&s->refs, &s->cap_refs, total, sizeof *s->refs);
-
-	for (uint32_t b = stream->first_batch; r == 0 && total && b != UINT32_MAX; b = s->in->batches[b].next) {
-		const struct lp_seal_batch *batch = &s->in->batches[b];
-		const struct lp_rows *rows;
-		int64_t first = lp_clock_day(batch->min_ts), last = lp_clock_day(batch->max_ts);
-
-		if (first > day || last < day || (r = rows_of(s, b, &rows)) < 0)
-			continue;
-		bool all = first == last && batch->min_ts >= s->config->oldest_ns;
-
-		for (uint32_t i = 0; i < rows->n; i++) {
-			if (!all && (rows->ts[i] < s->config->oldest_ns || lp_clock_day(rows->ts[i]) != day))
-				continue;
-			sorted &= !n || s->refs[n - 1].ts <= rows->ts[i];
-			s->refs[n++] = (struct row_ref){ rows->ts[i], b, i };
-		}
-	}
-	if (r == 0 && !sorted) {
-		r = need(&s->tmp, &s->cap_tmp, n / 2 + 1, sizeof *s->tmp);
-		if (r == 0)
-			sort_refs(s->refs, n, s->tmp);
-	}
-	*ret_n = n;
-	return r;
-}
-
-static bool same_row(const struct lp_rows *a, uint32_t i, const struct lp_rows *b, uint32_t k)
-{
-	uint32_t la, lb;
-	const void *pa = lp_rows_line(a, i, &la), *pb = lp_rows_line(b, k, &lb);
-
-	if (la != lb || memcmp(pa, pb, la))
-		return false;
-	pa = lp_rows_meta(a, i, &la);
-	pb = lp_rows_meta(b, k, &lb);
-	return la == lb && (!la || !memcmp(pa, pb, la));
-}
-
-static uint64_t hash_row(const struct lp_rows *rows, uint32_t i)
-{
-	uint32_t len, meta_len;
-	const char *line = lp_rows_line(rows, i, &len);
-	const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
-
-	return XXH3_64bits_withSeed(line, len, meta_len ? XXH3_64bits(meta, meta_len) : 0);
-}
-
-/* 1 if refs[i] repeats one of refs[0..kept) (all of the same timestamp).  Copies, because the cache may drop a row's batch. */
-static int repeats(struct sealer *s, const struct row_ref *refs, size_t kept, const struct row_ref *x, size_t slots)
-{
-	const struct lp_rows *p;
-	int r = rows_of(s, x->batch, &p);
-
-	if (r < 0)
-		return r;
-	struct lp_rows rows = *p;
-
-	if (!slots) {
-		for (size_t k = 0; k < kept; k++) {
-			r = rows_of(s, refs[k].batch, &p);
-			if (r < 0 || same_row(p, refs[k].row, &rows, x->row))
-				return r < 0 ? r : 1;
-		}
-		return 0;
-	}
-	size_t at = hash_row(&rows, x->row) & (slots - 1);
-
-	for (; s->slots[at]; at = (at + 1) & (slots - 1)) {
-		const struct row_ref *have = &refs[s->slots[at] - 1];
-
-		r = rows_of(s, have->batch, &p);
-		if (r < 0 || same_row(p, have->row, &rows, x->row))
-			return r < 0 ? r : 1;
-	}
-	s->slots[at] = (uint32_t)kept + 1;
-	return 0;
-}
-
-/* Drop repeats among refs of one timestamp, first ones stay; *ret_n is what is left. */
-static int unique_refs(struct sealer *s, struct row_ref *refs, size_t n, size_t *ret_n)
-{
-	size_t kept = 0, slots = 0;
-
-	if (n > PAIRWISE) {
-		for (slots = 32; slots < n * 2; slots *= 2)
-			;
-		int r = need(&s->slots, &s->cap_slots, slots, sizeof *s->slots);
-
-		if (r < 0)
-			return r;
-		memset(s->slots, 0, slots * sizeof *s->slots);
-	}
-	for (size_t i = 0; i < n; i++) {
-		int r = repeats(s, refs, kept, &refs[i], slots);
-
-		if (r < 0)
-			return r;
-		if (r)
-			s->result->duplicates++;
-		else
-			refs[kept++] = refs[i];
-	}
-	*ret_n = kept;
-	return 0;
-}
-
-static int emit(struct sealer *s, const struct row_ref *refs, size_t n)
-{
-	for (size_t i = 0; i < n; i++) {
-		const struct lp_rows *rows;
-		int r = rows_of(s, refs[i].batch, &rows);
-
-		if (r == 0)
-			r = add_row(s, rows, refs[i].row);
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
-static int seal_stream(struct sealer *s, const struct lp_seal_stream *stream)
-{
-	size_t n = 0;
-	int r = gather(s, stream, &n);
-
-	if (r < 0 || !n)
-		return r;
+	const struct lp_seal_stream *stream = &s->in->streams[piece->stream];
+	const struct lp_seal_row *rows = s->in->rows + piece->first;
 	struct lp_segindex_stream entry = { .labels_len = stream->labels_len, .first_run = count_of(&s->runs, sizeof(struct lp_run)),
-					    .min_ts = s->refs[0].ts, .max_ts = s->refs[n - 1].ts };
+					    .min_ts = rows[0].ts, .max_ts = rows[piece->n - 1].ts };
+	int r = 0;
 
 	lp_buf_append(&s->streams, &entry, sizeof entry);
 	lp_buf_append(&s->labels, &stream->labels, sizeof stream->labels);
 	if (s->streams.failed || s->labels.failed)
 		return -ENOMEM;
 	s->run_open = false;
-	for (size_t i = 0, end; r == 0 && i < n; i = end) {
-		size_t kept = 1;
-
-		for (end = i + 1; end < n && s->refs[end].ts == s->refs[i].ts; end++)
-			;
-		if (end - i > 1)
-			r = unique_refs(s, s->refs + i, end - i, &kept);
-		if (r == 0)
-			r = emit(s, s->refs + i, kept);
+	for (uint32_t i = 0; r == 0 && i < piece->n; i++) {
+		if (piece->n - i > 2 * AHEAD) {
+			prefetch(s->in, &rows[i + 2 * AHEAD], false);
+			prefetch(s->in, &rows[i + AHEAD], true);
+		}
+		r = add_row(s, &rows[i]);
 	}
 	if (r < 0)
 		return r;
@@ -453,7 +249,7 @@ static int seal_stream(struct sealer *s, const struct lp_seal_stream *stream)
 
 /* ---- one day ---- */
 
-static int write_chunks(struct sealer *s, const char *path)
+static int write_chunks(struct sealer *s, const struct lp_seal_piece *pieces, uint32_t n_pieces, const char *path)
 {
 	struct lp_chunks_head head = { 0 };
 	int r = 0;
@@ -462,8 +258,8 @@ static int write_chunks(struct sealer *s, const char *path)
 	if (s->fd < 0)
 		return errno == EDQUOT ? -ENOSPC : -errno;
 	lp_buf_append(&s->out, &head, sizeof head);
-	for (uint32_t i = 0; r == 0 && i < s->in->n_streams; i++)
-		r = seal_stream(s, &s->in->streams[s->in->order[i]]);
+	for (uint32_t i = 0; r == 0 && i < n_pieces; i++)
+		r = seal_piece(s, &pieces[i]);
 	if (r == 0)
 		r = flush_block(s);
 	if (r == 0)
@@ -543,13 +339,12 @@ static void reset_day(struct sealer *s, int64_t day)
 	XXH3_64bits_reset(&s->id);
 }
 
-static int seal_day(struct sealer *s, int64_t day)
+static int seal_day(struct sealer *s, const struct lp_seal_piece *pieces, uint32_t n_pieces)
 {
 	static const char *const suffixes[4] = { ".chunks.tmp", ".index.tmp", ".chunks", ".index" };
 	char dir[PATH_MAX], paths[4][PATH_MAX];
-	uint64_t faults = lp_map_faults();
 
-	reset_day(s, day);
+	reset_day(s, pieces[0].day);
 	int r = day_dir(s, dir);
 
 	for (int i = 0; r == 0 && i < 4; i++)
@@ -558,12 +353,12 @@ static int seal_day(struct sealer *s, int64_t day)
 		r = make_day_dir(s, dir);
 	if (r < 0)
 		return r;
-	r = write_chunks(s, paths[0]);
+	r = write_chunks(s, pieces, n_pieces, paths[0]);
 	LP_FAULT("seal-chunks-written");
 	if (r == 0)
 		r = write_index(s, paths[1]);
 	LP_FAULT("seal-index-written");
-	if (r == 0 && lp_map_faults() != faults)
+	if (r == 0 && lp_map_faults() != s->faults)
 		r = -EIO;               /* the disk did not give a page of the WAL: what was copied may be zeros */
 	if (r == 0)
 		r = publish(s, dir, paths);
@@ -587,9 +382,6 @@ static void sealer_free(struct sealer *s)
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		lp_buf_free(bufs[i]);
 	lp_block_encoder_close(&s->encoder);
-	free(s->refs);
-	free(s->tmp);
-	free(s->slots);
 	free(s);
 }
 
@@ -597,27 +389,33 @@ int lp_seal_wal(const struct lp_seal_config *config, const char *wal_path, uint3
 {
 	struct lp_seal_input input = { 0 };
 	struct lp_seal_result result = { 0 };
-	uint64_t faults = lp_map_faults();
 
 	LP_FAULT("seal-start");
 	struct sealer *s = calloc(1, sizeof *s);
 
 	if (!s)
 		return -ENOMEM;
+	s->faults = lp_map_faults();
 	s->config = config;
 	s->in = &input;
 	s->result = &result;
 	s->name = (struct lp_segment_name){ .first = number, .last = number };
-	int r = lp_seal_collect(wal_path, config->oldest_ns, &input);
+	int r = lp_seal_collect(wal_path, &input);
 
-	if (r == 0 && lp_map_faults() != faults)
+	if (r == 0)
+		r = lp_seal_sort(&input, config->oldest_ns);
+	if (r == 0 && lp_map_faults() != s->faults)
 		r = -EIO;               /* a zeroed page would end the log early */
 	if (r == 0)
 		r = lp_block_encoder_open(config->compress, &s->encoder);
-	for (uint32_t i = 0; r == 0 && i < input.n_days; i++)
-		r = seal_day(s, input.days[i]);
+	for (uint32_t i = 0, end; r == 0 && i < input.n_pieces; i = end) {
+		for (end = i + 1; end < input.n_pieces && input.pieces[end].day == input.pieces[i].day; end++)
+			;
+		r = seal_day(s, input.pieces + i, end - i);
+	}
 	if (r == 0) {
 		result.expired = input.expired;
+		result.duplicates = input.duplicates;
 		*ret_result = result;
 	}
 	sealer_free(s);

@@ -2,7 +2,6 @@
  * Process: writer, sealing thread.  Nothing is written; dying here means doing it again. */
 #include "store/seal-private.h"
 
-#include "common/clock.h"
 #include "store/format/walfile.h"
 
 #include <errno.h>
@@ -12,8 +11,7 @@
 
 struct collector {
 	struct lp_seal_input in;
-	int64_t oldest_ns;
-	uint32_t n_batches, cap_batches, cap_streams, cap_days;
+	uint32_t n_batches, cap_batches, cap_streams;
 	uint32_t *slots;                /* stream number + 1 */
 	uint32_t slot_mask;
 };
@@ -84,59 +82,6 @@ static int find_stream(struct collector *c, const struct lp_walrec_stream *s, co
 	return 0;
 }
 
-static int i64_cmp(const void *a, const void *b)
-{
-	int64_t x = *(const int64_t *)a, y = *(const int64_t *)b;
-
-	return (x > y) - (x < y);
-}
-
-static void unique_days(struct lp_seal_input *in)
-{
-	uint32_t to = 0;
-
-	if (in->n_days)
-		qsort(in->days, in->n_days, sizeof *in->days, i64_cmp);
-	for (uint32_t i = 0; i < in->n_days; i++)
-		if (!to || in->days[to - 1] != in->days[i])
-			in->days[to++] = in->days[i];
-	in->n_days = to;
-}
-
-static int add_day(struct collector *c, int64_t day)
-{
-	if (c->in.n_days && c->in.days[c->in.n_days - 1] == day)
-		return 0;
-	if (c->in.n_days == c->cap_days) {
-		unique_days(&c->in);
-		if (c->in.n_days >= c->cap_days / 2) {
-			int r = grow(&c->in.days, &c->cap_days, sizeof *c->in.days);
-
-			if (r < 0)
-				return r;
-		}
-	}
-	c->in.days[c->in.n_days++] = day;
-	return 0;
-}
-
-static int note_times(struct collector *c, const struct lp_rows *rows, const struct lp_seal_batch *batch)
-{
-	if (batch->min_ts >= c->oldest_ns && lp_clock_day(batch->min_ts) == lp_clock_day(batch->max_ts))
-		return add_day(c, lp_clock_day(batch->min_ts));
-	for (uint32_t i = 0; i < rows->n; i++) {
-		if (rows->ts[i] < c->oldest_ns) {
-			c->in.expired++;
-			continue;
-		}
-		int r = add_day(c, lp_clock_day(rows->ts[i]));
-
-		if (r < 0)
-			return r;
-	}
-	return 0;
-}
-
 static int add_batch(struct collector *c, size_t off, const struct lp_walrec_head *head, uint32_t s)
 {
 	const uint8_t *rec = c->in.map.p + off;
@@ -156,14 +101,15 @@ static int add_batch(struct collector *c, size_t off, const struct lp_walrec_hea
 	uint32_t n = c->n_batches++;
 	struct lp_seal_stream *to = &c->in.streams[stream];
 
-	c->in.batches[n] = (struct lp_seal_batch){ .rec_unit = (uint32_t)(off / LP_WALREC_ALIGN), .stream_in_rec = s, .next = NONE,
-						   .entries = rows.n, .min_ts = dir.min_ts, .max_ts = dir.max_ts };
+	c->in.batches[n] = (struct lp_seal_batch){ .rows = rows, .next = NONE };
 	if (to->last_batch == NONE)
 		to->first_batch = n;
 	else
 		c->in.batches[to->last_batch].next = n;
 	to->last_batch = n;
-	return note_times(c, &rows, &c->in.batches[n]);
+	to->rows += rows.n;
+	c->in.total_rows += rows.n;
+	return 0;
 }
 
 static int labels_order(const void *a, const void *b, void *arg)
@@ -180,7 +126,8 @@ static int walk(struct collector *c)
 	size_t off;
 	int r;
 
-	if (c->in.map.len / LP_WALREC_ALIGN > UINT32_MAX)
+	/* A row has 12 bytes and its newline, so row and batch numbers fit into 32 bits as well. */
+	if (c->in.map.len > UINT32_MAX)
 		return -EFBIG;
 	r = lp_walwalk_start(&walk, c->in.map.p, c->in.map.len, true);
 	while (r >= 0 && (r = lp_walwalk_next(&walk, &off, &head)) > 0)
@@ -189,9 +136,9 @@ static int walk(struct collector *c)
 	return r;
 }
 
-int lp_seal_collect(const char *wal_path, int64_t oldest_ns, struct lp_seal_input *ret_input)
+int lp_seal_collect(const char *wal_path, struct lp_seal_input *ret_input)
 {
-	struct collector c = { .oldest_ns = oldest_ns };
+	struct collector c = { 0 };
 	int r = lp_map_open(wal_path, &c.in.map);
 
 	if (r == -ENODATA)
@@ -200,7 +147,6 @@ int lp_seal_collect(const char *wal_path, int64_t oldest_ns, struct lp_seal_inpu
 		r = walk(&c);
 	free(c.slots);
 	if (r == 0) {
-		unique_days(&c.in);
 		c.in.order = malloc(((size_t)c.in.n_streams + 1) * sizeof *c.in.order);
 		r = c.in.order ? 0 : -ENOMEM;
 	}
@@ -222,21 +168,7 @@ void lp_seal_input_free(struct lp_seal_input *input)
 	free(input->batches);
 	free(input->streams);
 	free(input->order);
-	free(input->days);
+	free(input->rows);
+	free(input->pieces);
 	*input = (struct lp_seal_input){ 0 };
-}
-
-int lp_seal_batch_rows(const struct lp_seal_input *input, uint32_t batch, struct lp_rows *ret_rows)
-{
-	const struct lp_seal_batch *b = &input->batches[batch];
-	size_t off = (size_t)b->rec_unit * LP_WALREC_ALIGN;
-	struct lp_walrec_head head;
-	struct lp_walrec_stream dir;
-	int r = lp_walrec_peek(input->map.p + off, input->map.len - off, &head);
-
-	if (r == 0)
-		r = lp_walrec_stream(input->map.p + off, &head, b->stream_in_rec, &dir);
-	if (r == 0)
-		r = lp_walrec_rows(input->map.p + off, &head, &dir, ret_rows);
-	return r == 0 && ret_rows->n != b->entries ? -EBADMSG : r;
 }

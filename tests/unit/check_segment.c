@@ -7,10 +7,14 @@
 #include "tests/unit/walimage.h"
 
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -270,6 +274,160 @@ START_TEST(random_days)
 		teardown();
 		setup();
 	}
+}
+END_TEST
+
+/* One image of incompressible lines, as large as several writes. */
+static void noise_image(struct oracle *o)
+{
+	static char lines[2000][120];
+	static struct walimage_row rows[2000];
+	const struct lp_buf *set = labels("", "noise", 1);
+	struct walimage image;
+
+	for (unsigned i = 0; i < LP_ARRAY_LEN(rows); i++) {
+		for (unsigned k = 0; k < sizeof lines[i]; k++)
+			lines[i][k] = (char)(' ' + rnd() % 90);
+		rows[i] = (struct walimage_row){ .labels = set->data, .labels_len = (uint32_t)set->len, .line = lines[i],
+						 .line_len = sizeof lines[i], .ts = DAY0 + i };
+	}
+	walimage_start(&image, 1);
+	walimage_add(&image, rows, LP_ARRAY_LEN(rows));
+	oracle_add(o, rows, LP_ARRAY_LEN(rows));
+	ck_assert_int_eq(walimage_write(&image, wal, 0), 0);
+	walimage_free(&image);
+	oracle_finish(o);
+}
+
+static unsigned names_below(const char *path)
+{
+	DIR *d = opendir(path);
+	unsigned n = 0;
+
+	ck_assert_ptr_nonnull(d);
+	for (struct dirent *e; (e = readdir(d));)
+		n += e->d_name[0] != '.';
+	closedir(d);
+	return n;
+}
+
+/* Sealing fails at every size that is too small, leaves nothing behind, and works when there is room. */
+START_TEST(no_room_leaves_nothing)
+{
+	struct lp_seal_config c = config();
+	struct lp_seal_result result;
+	struct oracle o = { 0 };
+	struct rlimit old, small;
+	unsigned refused = 0;
+	int r = -1;
+
+	noise_image(&o);
+	c.sync = true;
+	signal(SIGXFSZ, SIG_IGN);
+	ck_assert_int_eq(getrlimit(RLIMIT_FSIZE, &old), 0);
+	for (rlim_t bytes = 10; r < 0; bytes *= 3) {
+		small = (struct rlimit){ bytes, old.rlim_max };
+		ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &small), 0);
+		r = lp_seal_wal(&c, wal, 1, &result);
+		ck_assert_int_eq(setrlimit(RLIMIT_FSIZE, &old), 0);
+		refused += r < 0;
+		ck_assert_uint_eq(names_below(segments), r < 0 ? 0 : 1);
+	}
+	ck_assert_uint_gt(refused, 5);
+	compare(&o, 1);
+	release(&o);
+}
+END_TEST
+
+START_TEST(full_disk_leaves_nothing)
+{
+	struct lp_seal_config c = config();
+	struct lp_seal_result result;
+	struct oracle o = { 0 };
+
+	if (geteuid() != 0 || mount("tmpfs", segments, "tmpfs", 0, "size=96k") < 0) {
+		fprintf(stderr, "full_disk_leaves_nothing: not run, it needs the right to mount a tmpfs\n");
+		return;
+	}
+	noise_image(&o);
+	int r = lp_seal_wal(&c, wal, 1, &result);
+	unsigned left = names_below(segments);
+	bool grown = mount("tmpfs", segments, "tmpfs", MS_REMOUNT, "size=4m") == 0;
+	int again = lp_seal_wal(&c, wal, 1, &result);
+
+	if (again == 0)
+		compare(&o, 1);
+	ck_assert_int_eq(umount(segments), 0);
+	ck_assert_int_eq(r, -ENOSPC);
+	ck_assert_uint_eq(left, 0);
+	ck_assert(grown);
+	ck_assert_int_eq(again, 0);
+	release(&o);
+}
+END_TEST
+
+/* Entries on very many days are walked once, whatever their order. */
+START_TEST(very_many_days)
+{
+	enum { DAYS = 2000, PER = 1000 };
+	struct walimage image;
+	struct oracle o = { 0 };
+	struct lp_seal_config c = config();
+	struct lp_seal_result result;
+	static struct walimage_row rows[PER];
+	const struct lp_buf *sets[] = { labels("", "a", 1), labels("", "b", 2) };
+
+	walimage_start(&image, 1);
+	for (unsigned rec = 0; rec < 2 * DAYS * 2 / PER; rec++) {
+		for (unsigned i = 0; i < PER; i++)
+			rows[i] = (struct walimage_row){ .labels = sets[rec % 2]->data, .labels_len = (uint32_t)sets[rec % 2]->len,
+				.line = "x", .line_len = 1, .ts = DAY0 + (int64_t)((rec * PER + i) * 1237u % DAYS) * LP_NS_PER_DAY + rec };
+		walimage_add(&image, rows, PER);
+		oracle_add(&o, rows, PER);
+	}
+	oracle_finish(&o);
+	ck_assert_int_eq(walimage_write(&image, wal, 0), 0);
+	ck_assert_int_eq(lp_seal_wal(&c, wal, 1, &result), 0);
+	ck_assert_uint_eq(result.segments, DAYS);
+	ck_assert_uint_eq(result.entries, o.n);
+	walimage_free(&image);
+	release(&o);
+}
+END_TEST
+
+/* Disorder, few and many equal times with repeats: enough rows for the radix sort and the hash table. */
+START_TEST(disorder)
+{
+	enum { N = 30000, PER = 1000 };
+	struct walimage image;
+	struct oracle o = { 0 };
+	struct lp_seal_config c = config();
+	struct lp_seal_result result;
+	static struct walimage_row rows[PER];
+	static char lines[500][8];
+	const struct lp_buf *set = labels("", "web", 1);
+
+	for (unsigned i = 0; i < LP_ARRAY_LEN(lines); i++)
+		snprintf(lines[i], sizeof lines[i], "l%u", i);
+	walimage_start(&image, 1);
+	for (unsigned rec = 0; rec < N / PER; rec++) {
+		for (unsigned i = 0; i < PER; i++) {
+			const char *line = lines[rnd() % LP_ARRAY_LEN(lines)];
+
+			rows[i] = (struct walimage_row){ .labels = set->data, .labels_len = (uint32_t)set->len, .line = line, .line_len = (uint32_t)strlen(line),
+				.ts = DAY0 - 5 + (int64_t)(_i ? rnd() % 10 : rnd() % 5 ? rnd() % LP_NS_PER_DAY : 7) };
+		}
+		rows[0].ts = DAY0 - 1;  /* two days always */
+		walimage_add(&image, rows, PER);
+		oracle_add(&o, rows, PER);
+	}
+	oracle_finish(&o);
+	ck_assert_int_eq(walimage_write(&image, wal, 0), 0);
+	ck_assert_int_eq(lp_seal_wal(&c, wal, 1, &result), 0);
+	ck_assert_uint_eq(result.duplicates, N - o.n);
+	compare(&o, 2);
+	walimage_free(&image);
+	release(&o);
 }
 END_TEST
 
@@ -595,6 +753,10 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, random_days);
+	tcase_add_test(tc, no_room_leaves_nothing);
+	tcase_add_test(tc, full_disk_leaves_nothing);
+	tcase_add_test(tc, very_many_days);
+	tcase_add_loop_test(tc, disorder, 0, 2);
 	tcase_add_test(tc, many_streams);
 	tcase_add_test(tc, expired_and_retained);
 	tcase_add_test(tc, names_and_cleanup);

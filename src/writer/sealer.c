@@ -329,8 +329,10 @@ bool lp_sealer_stop(struct lp_sealer **sealer)
 	pthread_mutex_unlock(&s->lock);
 	clock_gettime(CLOCK_REALTIME, &until);
 	until.tv_sec += STOP_WAIT_SECONDS;
-	if (pthread_timedjoin_np(s->thread, NULL, &until) != 0)
+	if (pthread_timedjoin_np(s->thread, NULL, &until) != 0) {
+		pthread_detach(s->thread);
 		return false;
+	}
 	pthread_cond_destroy(&s->cond);
 	pthread_mutex_destroy(&s->lock);
 	free(s->segments_dir);

@@ -12,6 +12,8 @@
 
 #define MAX_TARGETS 64
 #define DEFAULT_VOLUME_LIMIT 100
+#define DEFAULT_LINE_LIMIT 100
+#define DEFAULT_FIELD_LIMIT 1000
 
 /* ---- format_query ------------------------------------------------------------------------------- */
 
@@ -157,6 +159,53 @@ void lp_api_detected_labels(struct lp_worker *worker, h2o_req_t *req, const char
 		return;
 	}
 	lp_api_submit(worker, req, &form, &params, "detected_labels");
+}
+
+static int fields_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
+{
+	int64_t step;
+	int r = lp_api_meta_params(worker, form, params, error);
+
+	if (r == 0)
+		r = lp_api_check_text(worker, params, error);
+	if (r == 0)
+		r = lp_param_limit(form, "line_limit", DEFAULT_LINE_LIMIT, &params->limit, error);
+	if (r == 0)
+		r = lp_param_limit(form, lp_form_get(form, "limit") ? "limit" : "field_limit", DEFAULT_FIELD_LIMIT, &params->field_limit, error);
+	if (r == 0)
+		r = lp_param_step(form, params->start_ns, params->end_ns, &step, error);        /* means nothing, but is checked */
+	return r < 0 ? r : lp_api_check_entries_limit(worker, params, error);
+}
+
+static void fields(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, const char *route)
+{
+	struct lp_buf error = LP_BUF_INIT;
+	struct lp_form form = LP_FORM_INIT;
+
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	if (fields_params(worker, &form, params, &error) < 0) {
+		lp_api_bad(req, &form, &error);
+		return;
+	}
+	lp_api_submit(worker, req, &form, params, route);
+}
+
+void lp_api_detected_fields(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_FIELDS };
+
+	fields(worker, req, &params, "detected_fields");
+}
+
+void lp_api_detected_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_FIELDS };
+	h2o_iovec_t field = lp_request_name(req, name, name_len);
+
+	params.label = field.base;
+	params.label_len = field.len;
+	fields(worker, req, &params, "detected_field_values");
 }
 
 /* ---- limits ------------------------------------------------------------------------------------- */

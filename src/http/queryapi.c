@@ -51,7 +51,7 @@ int lp_api_check_text(const struct lp_worker *worker, const struct lp_query_para
 	return 0;
 }
 
-static int check_entries_limit(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error)
+int lp_api_check_entries_limit(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error)
 {
 	int64_t max = lp_worker_conf(worker)->limits.max_entries_limit_per_query;
 
@@ -119,7 +119,7 @@ static int range_params(const struct lp_worker *worker, const struct lp_form *fo
 	params->forward = args.forward;
 	r = lp_api_check_text(worker, params, error);
 	if (r == 0)
-		r = check_entries_limit(worker, params, error);
+		r = lp_api_check_entries_limit(worker, params, error);
 	if (r == 0)
 		r = check_length(length_of(args.start_ns, args.end_ns), lp_worker_conf(worker)->limits.max_query_length, error);
 	return r;

@@ -12,6 +12,8 @@ void lp_api_bad_text(h2o_req_t *req, struct lp_form *form, const char *text);
 void lp_api_set_text(struct lp_query_params *params, const struct lp_param *p);
 /* For queries that must have a text: -EINVAL with the reason in error. */
 int lp_api_check_text(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error);
+/* Log queries only: the limit against limits.max_entries_limit_per_query. */
+int lp_api_check_entries_limit(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error);
 /* start, end and an optional selector. */
 int lp_api_meta_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error);
 /* Start the query and free the form. */

@@ -27,8 +27,10 @@ struct lp_route {
 #define GET LP_METHOD_GET
 #define POST LP_METHOD_POST
 static const struct lp_route routes[] = {       /* longest first; a {name} never takes a slash */
+	{ GET | POST, "/loki/api/v1/detected_field/{name}/values", lp_api_detected_values, 0 },
 	{ GET | POST, "/loki/api/v1/label/{name}/values", lp_api_values, 0 },
 	{ GET | POST, "/loki/api/v1/index/volume_range", lp_api_volume_range, 0 },
+	{ GET | POST, "/loki/api/v1/detected_fields", lp_api_detected_fields, 0 },
 	{ GET | POST, "/loki/api/v1/detected_labels", lp_api_detected_labels, 0 },
 	{ GET, "/loki/api/v1/drilldown-limits", lp_api_drilldown_limits, 0 },
 	{ GET, "/loki/api/v1/status/buildinfo", lp_status_buildinfo, 0 },

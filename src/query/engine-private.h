@@ -237,6 +237,8 @@ int lp_scan_batch_rows(struct lp_query *query, const struct lp_wal_batch *batch,
 /* ---- the kinds of queries ---- */
 extern const struct lp_query_ops lp_log_ops;            /* scan.c, result.c */
 extern const struct lp_query_ops lp_metric_ops;         /* metric_query.c, metric_scan.c */
+extern const struct lp_query_ops lp_detected_ops;       /* scan.c, detected.c */
+int lp_detected_result(struct lp_query *query);         /* detected.c */
 extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, values, series */
 extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
 extern const struct lp_query_ops lp_volume_ops;         /* volume.c */

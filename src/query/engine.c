@@ -573,6 +573,8 @@ static const struct lp_query_ops *ops_of(enum lp_query_kind kind)
 		return &lp_names_ops;
 	case LP_QUERY_INDEX_STATS:
 		return &lp_index_stats_ops;
+	case LP_QUERY_DETECTED_FIELDS:
+		return &lp_detected_ops;
 	case LP_QUERY_VOLUME:
 	case LP_QUERY_VOLUME_RANGE:
 		return &lp_volume_ops;

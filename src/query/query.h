@@ -18,6 +18,7 @@ enum lp_query_kind {
 	LP_QUERY_INDEX_STATS,           /* {"streams","chunks","bytes","entries"} */
 	LP_QUERY_VOLUME,                /* /loki/api/v1/index/volume, and with step_ns ... */
 	LP_QUERY_VOLUME_RANGE,          /* ... index/volume_range */
+	LP_QUERY_DETECTED_FIELDS,       /* of the newest `limit` lines; label set: values of that field */
 	LP_QUERY_DETECTED_LABELS,       /* label names with the number of their values */
 };
 
@@ -39,6 +40,7 @@ struct lp_query_params {
 	uint32_t limit;
 	bool forward;
 	bool categorize;                /* log queries: metadata and parsed labels beside each line instead of in the stream */
+	uint32_t field_limit;           /* DETECTED_FIELDS: fields, or values */
 	bool by_labels;                 /* VOLUME: aggregateBy=labels */
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;

@@ -136,8 +136,6 @@ std::string rewrite(const std::string &p, std::vector<std::string> *names)
 			if (++depth > MAX_NESTING)
 				throw go_regex_error{"expression nests too deeply", p};
 			i = rewrite_group(p, i, &out, names);
-			if (names->size() > MAX_GROUPS)
-				throw go_regex_error{"expression too large", p};
 			continue;
 		} else if (p[i] == ')' && depth) {
 			depth--;
@@ -145,6 +143,9 @@ std::string rewrite(const std::string &p, std::vector<std::string> *names)
 		out.append(p, i, next - i);
 		i = next;
 	}
+	/* Last: groups that are nested too deeply are refused for that, however many they are. */
+	if (names->size() > MAX_GROUPS)
+		throw go_regex_error{"expression too large", p};
 	return out;
 }
 

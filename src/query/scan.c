@@ -369,6 +369,10 @@ static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t in
 	return r;
 }
 
+const struct lp_query_ops lp_detected_ops = {
+	.plan = log_plan, .wanted = log_wanted, .run = log_run, .finish = lp_detected_result,
+};
+
 const struct lp_query_ops lp_log_ops = {
 	.plan = log_plan, .wanted = log_wanted, .run = log_run, .finish = lp_log_result,
 };

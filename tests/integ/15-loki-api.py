@@ -83,6 +83,29 @@ def detected_labels(s):
     assert r.json() == {'detectedLabels': [{'label': 'app', 'cardinality': 1}, {'label': 'pod', 'cardinality': 3}]}, r
 
 
+def detected_fields(s):
+    meta_push(s, {'app': 'f', 'level': 'x'}, [(base + i, l, m) for i, (l, m) in enumerate([
+        ('{"n":5,"o":{"f.g":%d.5,"ok":true},"level":"info"}' % 1, {'trace': 't1'}), ('{"n":6,"o":{"f.g":2,"ok":false}}', {'trace': 't2', 'n': 'meta'}),
+        ('took=3ms size=4KiB msg="a b"', {}), ('plain text', {})])])
+    q = lambda route='detected_fields', **kw: both(s, '/loki/api/v1/' + route, dict(dict(query='{app="f"}', start=base, end=base + S), **kw))
+    d = q().json()
+    assert d['limit'] == 1000 and [(f['label'], f['type'], f['cardinality'], f['parsers'], f.get('jsonPath')) for f in d['fields']] == [
+        ('level_extracted', 'string', 1, ['json'], ['level']), ('msg', 'string', 1, ['logfmt'], None), ('n', 'int', 3, ['json'], ['n']),
+        ('o_f_g', 'float', 2, ['json'], ['o', 'f.g']), ('o_ok', 'boolean', 2, ['json'], ['o', 'ok']), ('size', 'bytes', 1, ['logfmt'], None),
+        ('took', 'duration', 1, ['logfmt'], None), ('trace', 'string', 2, None, None)], d
+    assert len(q(limit=2).json()['fields']) == 2
+    assert [f['label'] for f in q(query='{app="f"} |= "took"').json()['fields']] == ['msg', 'size', 'took']
+    assert [f['label'] for f in q(line_limit=2).json()['fields']] == ['msg', 'size', 'took']
+    assert q('detected_field/n/values').json() == {'values': ['5', '6', 'meta'], 'limit': 1000}
+    assert q('detected_field/n/values', limit=1).json()['values'] and len(q('detected_field/n/values', limit=1).json()['values']) == 1
+    assert q('detected_field/nosuch/values').json()['values'] == []
+    text_error(q(line_limit=0), 400, 'limit must be a positive value')
+    text_error(q(line_limit=5001), 400, 'max entries limit per query exceeded')
+    text_error(q(query=''), 400, 'parse error : syntax error: unexpected $end')
+    text_error(q(query='rate({app="f"}[1m])'), 400, 'only log selector is supported')
+    text_error(q(step=0), 400, 'zero or negative query resolution')
+
+
 def status(s):
     d = s.get('/loki/api/v1/drilldown-limits').json()
     assert d['limits']['volume_enabled'] is True and d['limits']['max_query_series'] == 500 and d['limits']['query_timeout'] == '1m', d
@@ -100,6 +123,7 @@ with Server(OPTIONS) as s:
     assert s.request('POST', '/flush').status == 204
     volume(s, True)
     detected_labels(s)
+    detected_fields(s)
     status(s)
     assert s.stop() == 0
 done()

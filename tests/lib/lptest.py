@@ -221,6 +221,38 @@ def loki_body(streams):
     return json.dumps({'streams': [{'stream': l, 'values': [[str(t), x] for t, x in v]} for l, v in streams]})
 
 
+def varint(n):
+    out = b''
+    while n >= 128:
+        out += bytes([n & 127 | 128])
+        n >>= 7
+    return out + bytes([n])
+
+
+def field(tag, data):
+    return bytes([tag << 3 | 2]) + varint(len(data)) + data
+
+
+def proto(labels, entries):
+    s = field(1, labels.encode())
+    for ts, line, meta in entries:
+        t = b'\x08' + varint(ts // 10**9) + b'\x10' + varint(ts % 10**9)
+        e = field(1, t) + field(2, line.encode())
+        for k, v in meta.items():
+            e += field(3, field(1, k.encode()) + field(2, v.encode()))
+        s += field(2, e)
+    return field(1, s)
+
+
+def snappy_stored(data):
+    """A valid snappy block without compression: literals only."""
+    out = varint(len(data))
+    for i in range(0, len(data), 60):
+        piece = data[i:i + 60]
+        out += bytes([(len(piece) - 1) << 2]) + piece
+    return out
+
+
 class Load(threading.Thread):
     """One connection that pushes numbered lines until told to stop, retries what was not acknowledged, and
     remembers what was.  Line n of load k has timestamp base + n us and text 'k n <padding>'."""

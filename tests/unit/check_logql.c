@@ -30,6 +30,7 @@ static const struct {
 	{ "topk without (x) (2, rate({a=\"b\"}[1m]))", "topk without (x)(2,rate({a=\"b\"}[1m]))" },
 	{ "sum by (rate, sum) (count_over_time({a=\"b\"}[1h]))", "sum by (rate,sum)(count_over_time({a=\"b\"}[1h]))" },
 	{ "1 + 2 * 3 ^ 2 / -1 % 5 == bool 4", "0" }, { "-2^2", "4" }, { "1_000", "1000" }, { "1/0", "NaN" }, { "vector(1)", "vector(1.000000)" },
+	{ "vector(1e308)", "vector(1e+308)" }, { "vector(0.0000001)", "vector(1e-07)" },
 	{ "rate({a=\"b\"}[1m])>bool 5", "(rate({a=\"b\"}[1m]) > bool 5)" },
 	{ "vector(1) or vector(2) and ignoring(z) vector(3)", "(vector(1.000000) or (vector(2.000000) and ignoring (z)  vector(3.000000)))" },
 	{ "vector(1) / on(a) group_left(b) vector(2)", "(vector(1.000000) / on (a) group_left (b) vector(2.000000))" },

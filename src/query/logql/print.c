@@ -6,6 +6,8 @@
 
 #include "query/logql/units.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_LINE 100u           /* longer expressions are split */
@@ -256,6 +258,20 @@ static bool takes_k(const struct lp_expr *e)
 	return e->vector_op == LP_VECTOR_TOPK || e->vector_op == LP_VECTOR_BOTTOMK || e->vector_op == LP_VECTOR_APPROX_TOPK;
 }
 
+/* Loki prints six decimals whatever the number; one that they change would make another query of it. */
+static void put_vector(struct lp_buf *out, double v)
+{
+	char fixed[340];        /* 309 digits, a sign, a point, 6 decimals */
+
+	(void)snprintf(fixed, sizeof fixed, "%f", v);
+	lp_buf_str(out, "vector(");
+	if (strtod(fixed, NULL) == v && strlen(fixed) < 32)
+		lp_buf_str(out, fixed);
+	else
+		lp_units_print_float(out, v);
+	lp_buf_byte(out, ')');
+}
+
 void lp_logql_print(const struct lp_expr *e, struct lp_buf *out)
 {
 	switch (e->kind) {
@@ -285,7 +301,7 @@ void lp_logql_print(const struct lp_expr *e, struct lp_buf *out)
 		lp_buf_byte(out, ')');
 		break;
 	case LP_EXPR_LITERAL: lp_units_print_float(out, e->number); break;
-	case LP_EXPR_VECTOR: lp_buf_printf(out, "vector(%f)", e->number); break;
+	case LP_EXPR_VECTOR: put_vector(out, e->number); break;
 	case LP_EXPR_LABEL_REPLACE: {
 		const struct lp_str *parts[] = { &e->dst, &e->replacement, &e->src, &e->regex_text };
 
@@ -446,7 +462,7 @@ static void format_expr(const struct lp_expr *e, unsigned level, struct lp_buf *
 		format_operand(e->right, level + 1, out);
 		break;
 	case LP_EXPR_LABEL_REPLACE: format_label_replace(e, level, out); break;
-	default: break;
+	default: lp_logql_print(e, out); break;         /* a number has no place to be split */
 	}
 }
 

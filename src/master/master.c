@@ -88,6 +88,8 @@ static int setup_signals(void)
 
 	/* A client that goes away must not end a worker: writev() has no MSG_NOSIGNAL. */
 	signal(SIGPIPE, SIG_IGN);
+	/* Beyond RLIMIT_FSIZE writes shall fail with EFBIG, as on a disk that refuses them, and not end the writer. */
+	signal(SIGXFSZ, SIG_IGN);
 	sigemptyset(&set);
 	sigaddset(&set, SIGTERM);
 	sigaddset(&set, SIGINT);

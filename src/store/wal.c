@@ -394,6 +394,13 @@ lp_walpos lp_wal_position(const struct lp_wal *wal)
 	return wal->cur.fd >= 0 ? LP_WALPOS(wal->cur.number, wal->off) : wal->last_end;
 }
 
+bool lp_wal_is_removed(const struct lp_wal *wal)
+{
+	struct stat st;
+
+	return wal->cur.fd >= 0 && fstat(wal->cur.fd, &st) == 0 && st.st_nlink == 0;
+}
+
 int64_t lp_wal_current_since_ns(const struct lp_wal *wal)
 {
 	return wal->cur.fd >= 0 ? wal->since_ns : 0;

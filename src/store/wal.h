@@ -58,6 +58,8 @@ void lp_wal_abandon(struct lp_wal *wal);
 /* Close the current file (if it holds records) so that it can be sealed.  -errno of the sync: lp_wal_abandon(). */
 int lp_wal_rotate(struct lp_wal *wal);
 lp_walpos lp_wal_position(const struct lp_wal *wal);           /* end of what was appended */
+/* Was the current file deleted by somebody else?  What is written to it then is lost with the process. */
+bool lp_wal_is_removed(const struct lp_wal *wal);
 int64_t lp_wal_current_since_ns(const struct lp_wal *wal);     /* CLOCK_MONOTONIC of the first append to the current file; 0 empty */
 
 /* Readable when the helper has finished a file or failed to: read it (8 bytes, non-blocking), then append again. */

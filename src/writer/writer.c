@@ -240,6 +240,12 @@ static void tick(struct lp_writer *writer)
 	int64_t max_age_ns = writer->proc->conf->storage.wal_max_age * LP_NS_PER_MS;
 
 	atomic_store_explicit(&writer->slot->alive_mono_ms, lp_clock_mono_ms(), memory_order_relaxed);
+	/* The directory may be gone as well, so only a new start makes it whole.  At most a second of pushes was acknowledged in
+	 * vain; what is in the lanes is stored by the next writer. */
+	if (lp_wal_is_removed(writer->wal)) {
+		lp_log(LP_FATAL, "the current log file was deleted by somebody else, its lines are lost; opening the log anew");
+		_exit(1);
+	}
 	lp_writer_watch_space(writer);
 	if (lp_wal_rest(writer->wal, lp_clock_mono_ns()))
 		lp_writer_announce(writer);

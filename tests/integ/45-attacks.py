@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Attacks that once worked: each symptom has its part."""
-import os, socket, sys, time
+import os, resource, shutil, socket, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -129,5 +129,39 @@ def a_clock_years_ahead_deletes_everything():
         s.verify()
 
 
+def pushes_into_a_deleted_log():
+    """The log's directory is removed under the server: it notices, starts over, and is whole again."""
+    with Server(workers=1) as s:
+        s.start()
+        assert s.push([({'app': 'gone'}, [(now, 'x')])]).status == 204
+        shutil.rmtree(s.data + '/wal')
+        wait_for('a new log', lambda: glob.glob(s.data + '/wal/*.wal'))
+        wait_for('pushes', lambda: s.push([({'app': 'new'}, [(now, 'y')])]).status == 204)
+        assert [r[1] for r in s.entries('{app="new"}', now, now + 1)] == ['y']
+        assert s.request('POST', '/flush').status == 204
+        s.kill_all()
+        s.start()
+        assert [r[1] for r in s.entries('{app="new"}', now, now + 1)] == ['y']
+        assert s.stop() == 0
+        s.verify()
+
+
+def files_over_the_limit_end_the_writer():
+    """Writes beyond RLIMIT_FSIZE fail like those of a bad disk: pushes get 503, and work again with room."""
+    with Server({'storage.wal_file_min': '1MiB', 'storage.wal_file_max': '1MiB', 'ingest.commit_timeout': '1s'}, workers=1) as s:
+        s.start()
+        writer, = s.children('writer')
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (65536, resource.RLIM_INFINITY))
+        wait_for('503', lambda: s.push([({'app': 'big'}, [(time.time_ns(), 'x' * 100000)])]).status == 503)
+        assert s.children('writer') == [writer]
+        resource.prlimit(writer, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        wait_for('pushes', lambda: s.push([({'app': 'ok'}, [(now, 'z')])]).status == 204)
+        assert s.children('writer') == [writer]
+        assert s.stop() == 0
+        s.verify()
+
+
 a_clock_years_ahead_deletes_everything()
+pushes_into_a_deleted_log()
+files_over_the_limit_end_the_writer()
 done()

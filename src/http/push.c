@@ -9,6 +9,7 @@
  * is one entry with it. */
 #include "http/worker.h"
 
+#include "common/bytes.h"
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
@@ -61,6 +62,27 @@ static void on_dispose(void *p)
 
 /* ---- answers ------------------------------------------------------------------------------------ */
 
+/* OTLP clients read a google.rpc.Status: 1 code, 2 message. */
+static void reply_error(struct lp_push *push, int status, const char *text)
+{
+	h2o_req_t *req = push->req;
+	struct lp_buf out = LP_BUF_INIT;
+
+	if (push->format != LP_PUSH_OTLP_PROTO) {
+		lp_reply_text(req, status, text);
+		return;
+	}
+	uint8_t head[24], *p = head;
+
+	*p++ = 0x08;
+	p = lp_varint_put(p, (uint64_t)status);
+	*p++ = 0x12;
+	p = lp_varint_put(p, strlen(text));
+	lp_buf_append(&out, head, (size_t)(p - head));
+	lp_buf_str(&out, text);
+	lp_reply_buf(req, status, "application/x-protobuf", &out);
+}
+
 static void rejected(struct lp_push *push)
 {
 	lp_stat_add(push->worker->stat, LP_STAT_PUSH_REJECTED, 1);
@@ -82,7 +104,7 @@ static void answer(struct lp_push *push)
 	lp_stat_observe_us(worker->stat, LP_STAT_PUSH_SECONDS, (uint64_t)(lp_clock_mono_ns() - push->started_ns) / 1000);
 	if (push->status >= 400) {
 		rejected(push);
-		lp_reply_text(req, push->status, push->message.base);
+		reply_error(push, push->status, push->message.base);
 	} else if (push->format == LP_PUSH_ORIGINAL_JSON || push->format == LP_PUSH_ORIGINAL_MSGPACK) {
 		n = snprintf(body, sizeof body, "{\"accepted\":%u}", push->accepted);
 		lp_reply(req, 200, LP_JSON, body, (size_t)n);
@@ -94,21 +116,21 @@ static void answer(struct lp_push *push)
 /* Not stored (or not known to be): the client must repeat it. */
 static void give_up(struct lp_push *push, int status, unsigned seconds, const char *text)
 {
-	h2o_req_t *req = push->req;
+	char value[16];
 
 	unlink_push(push);
 	rejected(push);
-	lp_reply_retry(req, status, seconds, text);
+	snprintf(value, sizeof value, "%u", seconds);
+	lp_header(push->req, "retry-after", h2o_strdup(&push->req->pool, value, SIZE_MAX).base);
+	reply_error(push, status, text);
 }
 
 static void refuse(struct lp_push *push, int status, const char *text)
 {
-	h2o_req_t *req = push->req;
-
 	unlink_push(push);
 	rejected(push);
 	lp_stat_add(push->worker->stat, status == 413 ? LP_STAT_DISCARD_BODY_TOO_LARGE : LP_STAT_DISCARD_BAD_BODY, 1);
-	lp_reply_text(req, status, text);
+	reply_error(push, status, text);
 }
 
 static void too_large(struct lp_push *push)
@@ -467,6 +489,18 @@ void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, si
 	if (!json && encoding == LP_ENC_SNAPPY)
 		encoding = LP_ENC_IDENTITY;
 	start(worker, req, json ? LP_PUSH_LOKI_JSON : LP_PUSH_LOKI_PROTO, encoding);
+}
+
+void lp_push_otlp(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	enum lp_content_encoding encoding;
+
+	if (media_type(req, "application/x-protobuf", 0) != 1) {
+		refuse_early(worker, req, 415, "content type not supported, send application/x-protobuf");
+		return;
+	}
+	if (content_encoding(worker, req, &encoding) == 0)
+		start(worker, req, LP_PUSH_OTLP_PROTO, encoding);
 }
 
 /* ---- time, open, close -------------------------------------------------------------------------- */

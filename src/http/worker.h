@@ -128,6 +128,7 @@ void lp_push_progress(struct lp_worker *worker);        /* tail may have moved *
 void lp_push_tick(struct lp_worker *worker, int64_t now_ns);
 bool lp_push_pending(const struct lp_worker *worker);
 void lp_push_ingest(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_push_otlp(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
 /* querystream.c */

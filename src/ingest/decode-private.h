@@ -1,4 +1,4 @@
-/* What the four decoders share: the verdict on streams and entries, and its texts. */
+/* What the decoders share: the verdict on streams and entries, and its texts. */
 #ifndef LP_INGEST_DECODE_PRIVATE_H
 #define LP_INGEST_DECODE_PRIVATE_H
 
@@ -50,6 +50,7 @@ struct lp_push {
 int lp_push_loki_json(struct lp_push *push, const void *body, size_t len);
 int lp_push_original_json(struct lp_push *push, const void *body, size_t len);
 int lp_push_loki_proto(struct lp_push *push, const void *body, size_t len);
+int lp_push_otlp_proto(struct lp_push *push, const void *body, size_t len);
 int lp_push_original_msgpack(struct lp_push *push, const void *body, size_t len);
 
 /* -EBADMSG with the text. */

@@ -568,7 +568,8 @@ static const char *fatal_prefix(enum lp_push_format format)
 	case LP_PUSH_ORIGINAL_JSON: return "Invalid JSON: ";
 	case LP_PUSH_ORIGINAL_MSGPACK: return "Invalid MessagePack: ";
 	case LP_PUSH_LOKI_JSON:
-	case LP_PUSH_LOKI_PROTO: break;
+	case LP_PUSH_LOKI_PROTO:
+	case LP_PUSH_OTLP_PROTO: break;
 	}
 	return "";
 }
@@ -584,7 +585,7 @@ static void finish(struct lp_push *push, bool fatal)
 		memset(result->discarded, 0, sizeof result->discarded);
 		lp_buf_str(&result->message, fatal_prefix(push->format));
 		lp_buf_str(&result->message, push->fatal);
-	} else if (!push->streams) {
+	} else if (!push->streams && push->format != LP_PUSH_OTLP_PROTO) {
 		result->status = original ? 400 : 422;
 		lp_buf_str(&result->message, original ? "Validation error: streams cannot be empty"
 						      : "error at least one valid stream is required for ingestion");
@@ -620,6 +621,7 @@ int lp_push_decode_with(enum lp_push_format format, const void *body, size_t len
 	case LP_PUSH_ORIGINAL_JSON: r = lp_push_original_json(push, body, len); break;
 	case LP_PUSH_ORIGINAL_MSGPACK: r = lp_push_original_msgpack(push, body, len); break;
 	case LP_PUSH_LOKI_JSON: r = lp_push_loki_json(push, body, len); break;
+	case LP_PUSH_OTLP_PROTO: r = lp_push_otlp_proto(push, body, len); break;
 	case LP_PUSH_LOKI_PROTO: r = lp_push_loki_proto(push, body, len); break;
 	}
 	if (!r || r == -EBADMSG) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The rest of Loki's HTTP API: what Grafana asks besides queries (feature reference 2.2)."""
-import os, sys, time
+import gzip, os, struct, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -106,6 +106,85 @@ def detected_fields(s):
     text_error(q(step=0), 400, 'zero or negative query resolution')
 
 
+def pb(*fields):
+    """Protobuf from (number, value): bytes and str are length-delimited, ('f64', n) and ('f32', n) fixed, int a varint."""
+    def varint(n):
+        out = b''
+        while n >= 128:
+            out += bytes([n & 127 | 128])
+            n >>= 7
+        return out + bytes([n])
+    out = b''
+    for number, v in fields:
+        if isinstance(v, (bytes, str)):
+            v = v.encode() if isinstance(v, str) else v
+            out += varint(number << 3 | 2) + varint(len(v)) + v
+        elif isinstance(v, tuple):
+            size = 8 if v[0] == 'f64' else 4
+            out += varint(number << 3 | (1 if size == 8 else 5)) + v[1].to_bytes(size, 'little')
+        else:
+            out += varint(number << 3) + varint(v)
+    return out
+
+
+def any_value(v):
+    if isinstance(v, str):
+        return pb((1, v))
+    if isinstance(v, bool):
+        return pb((2, int(v)))
+    if isinstance(v, int):
+        return pb((3, v))
+    if isinstance(v, float):
+        return pb((4, ('f64', int.from_bytes(struct.pack('<d', v), 'little'))))
+    if isinstance(v, list):
+        return pb((5, pb(*[(1, any_value(x)) for x in v])))
+    if isinstance(v, dict):
+        return pb((6, pb(*[(1, attr(k, x)) for k, x in v.items()])))
+    return pb((7, bytes(v)))
+
+
+def attr(key, v):
+    return pb((1, key), (2, any_value(v)))
+
+
+def otlp_logs(resource, scope, records):
+    logs = [(2, pb(*([(1, ('f64', r['ts']))] if 'ts' in r else []), (2, r.get('severity', 0)), (3, r.get('text', '')), (5, any_value(r['body'])),
+                   *[(6, attr(k, v)) for k, v in r.get('attrs', {}).items()], (8, ('f32', r.get('flags', 0))), (9, r.get('trace', b'')),
+                   (10, r.get('span', b'')), *([(11, ('f64', r['observed']))] if 'observed' in r else []))) for r in records]
+    return pb((1, pb((1, pb(*[(1, attr(k, v)) for k, v in resource.items()])), (2, pb((1, pb((1, scope), (2, '1.2'))), *logs)))))
+
+
+def otlp(s):
+    body = otlp_logs({'service.name': 'shop', 'k8s.pod.name': 'p-1', 'host.name': 'h'}, 'lib', [
+        {'ts': base, 'severity': 17, 'text': 'ERROR', 'body': 'it broke', 'attrs': {'http.status': 500, 'ok': False, 'm': {'a': {'b': 1.5}}, 'l': ['x', 2]},
+         'flags': 1, 'trace': bytes(range(16)), 'span': b'\xff' * 8, 'observed': base + 5},
+        {'observed': base + 1, 'body': {'k': [1, 'two', True]}}])
+    post = lambda b, **h: s.post('/otlp/v1/logs', b, 'application/x-protobuf', headers=h)
+    assert post(body).status == 204
+    want = [(base, 'it broke', {'service_name': 'shop', 'k8s_pod_name': 'p-1', 'host_name': 'h', 'scope_name': 'lib', 'scope_version': '1.2',
+                                'http_status': '500', 'ok': 'false', 'm_a_b': '1.5', 'l': '["x",2]', 'severity_number': '17', 'severity_text': 'ERROR',
+                                'trace_id': bytes(range(16)).hex(), 'span_id': 'ff' * 8, 'flags': '1', 'observed_timestamp': str(base + 5)}),
+            (base + 1, '{"k":[1,"two",true]}', {'service_name': 'shop', 'k8s_pod_name': 'p-1', 'host_name': 'h', 'scope_name': 'lib',
+                                                'scope_version': '1.2', 'observed_timestamp': str(base + 1)})]
+    got = [(t, l, dict(m)) for t, l, m in s.entries('{service_name="shop"}', base, base + S)]
+    assert got == want, got
+    assert s.get('/loki/api/v1/series', {'match[]': '{service_name="shop"}', 'start': base, 'end': base + S}).json()['data'] == [
+        {'service_name': 'shop', 'k8s_pod_name': 'p-1'}]
+    assert post(gzip.compress(body), **{'Content-Encoding': 'gzip'}).status == 204
+    assert len(s.entries('{service_name="shop"}', base, base + S)) == 2           # an exporter's retry
+    assert post(otlp_logs({}, '', [{'ts': base, 'body': 'who am I'}])).status == 204
+    assert s.entries('{service_name="unknown_service"}', base, base + S)[0][1] == 'who am I'
+    assert post(b'').status == 204
+    r = post(body[:-3])
+    assert r.status == 400 and r.headers['content-type'] == 'application/x-protobuf' and r.body[:4] == b'\x08\x90\x03\x12', r
+    assert b'invalid protobuf: unexpected EOF' in r.body, r
+    deep = 'x'
+    for _ in range(40):
+        deep = [deep]
+    assert post(otlp_logs({}, '', [{'ts': base, 'body': deep}])).status == 400
+    text_error(s.post('/otlp/v1/logs', '{}'), 415, 'content type not supported')
+
+
 def status(s):
     d = s.get('/loki/api/v1/drilldown-limits').json()
     assert d['limits']['volume_enabled'] is True and d['limits']['max_query_series'] == 500 and d['limits']['query_timeout'] == '1m', d
@@ -124,6 +203,7 @@ with Server(OPTIONS) as s:
     volume(s, True)
     detected_labels(s)
     detected_fields(s)
+    otlp(s)
     status(s)
     assert s.stop() == 0
 done()

@@ -182,7 +182,10 @@ static int metric_finish(struct lp_query *query)
 	r = lp_out_begin(query, 200, "application/json; charset=UTF-8");
 	if (r == 0) {
 		lp_buf_str(&query->out, "{\"status\":\"success\",\"data\":{");
-		lp_metric_result_json(&result, &m->grid, &query->out);
+		for (uint32_t i = 0; r == 0 && lp_metric_result_json(&result, &m->grid, i, &query->out); i++)
+			r = lp_out_flush(query, false);
+	}
+	if (r == 0) {
 		lp_buf_str(&query->out, ",\"stats\":");
 		lp_result_stats_json(query);
 		lp_buf_str(&query->out, "}}");

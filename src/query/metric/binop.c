@@ -10,6 +10,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#define SPARE_BYTES (UINT64_C(32) << 20)
+
 bool lp_binop_is_comparison(enum lp_bin_op op)
 {
 	return op >= LP_BIN_EQ && op <= LP_BIN_LTE;
@@ -300,6 +302,9 @@ static int pair_all(struct match *m, uint32_t n_sigs, uint32_t steps)
 	size_t n = n_sigs + (size_t)1, rows = m->many.m->n + (size_t)1;
 	int r = lp_matrix_new(&m->out);
 
+	/* group_left(label) makes a row for every pair that ever meets, possibly rows x rows of them. */
+	if (r == 0)
+		m->out->arena.max_bytes = 2 * (m->many.m->arena.total_bytes + m->one.m->arena.total_bytes) + SPARE_BYTES;
 	m->one_row = calloc(n * 3, sizeof *m->one_row);
 	m->cache_one = calloc(rows * 2, sizeof *m->cache_one);
 	if (r == 0 && (!m->one_row || !m->cache_one))

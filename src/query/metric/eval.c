@@ -191,6 +191,10 @@ int lp_metric_eval(const struct lp_expr *root, const struct lp_metric_grid *grid
 			r = -E2BIG;
 		}
 	}
+	if (r == -ENOBUFS) {
+		lp_buf_str(error, "too many series on the way: labels that change often are included by group_left or group_right");
+		r = -E2BIG;
+	}
 	if (r < 0) {
 		/* Loki answers 500 to labels that do not match; but it is the query that is wrong, and asking again does not help. */
 		*ret_status = r == -EINVAL || r == -E2BIG ? 400 : 500;
@@ -261,20 +265,21 @@ static void put_series(struct lp_buf *out, const struct lp_series *series, const
 	lp_buf_str(out, instant ? "}" : "]}");
 }
 
-void lp_metric_result_json(const struct lp_metric_result *result, const struct lp_metric_grid *grid, struct lp_buf *out)
+bool lp_metric_result_json(const struct lp_metric_result *result, const struct lp_metric_grid *grid, uint32_t i, struct lp_buf *out)
 {
 	static const char *const names[] = { [LP_METRIC_VECTOR] = "vector", [LP_METRIC_MATRIX] = "matrix", [LP_METRIC_SCALAR] = "scalar" };
 
-	lp_buf_printf(out, "\"resultType\":\"%s\",\"result\":", names[result->type]);
+	if (!i)
+		lp_buf_printf(out, "\"resultType\":\"%s\",\"result\":", names[result->type]);
 	if (result->type == LP_METRIC_SCALAR) {
 		put_sample(out, grid->start_ns, result->scalar);
-		return;
+		return false;
 	}
-	lp_buf_byte(out, '[');
-	for (uint32_t i = 0; i < result->matrix->n; i++) {
-		if (i)
-			lp_buf_byte(out, ',');
+	lp_buf_byte(out, i ? ',' : '[');
+	if (i < result->matrix->n)
 		put_series(out, &result->matrix->series[i], grid, result->type == LP_METRIC_VECTOR);
-	}
+	if (i + 1 < result->matrix->n)
+		return true;
 	lp_buf_byte(out, ']');
+	return false;
 }

@@ -147,7 +147,7 @@ int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len,
 		struct lp_series *grown = lp_arena_alloc(&matrix->arena, (matrix->n ? matrix->n * 2 : 2) * sizeof *grown);
 
 		if (!grown)
-			return -ENOMEM;
+			return matrix->arena.max_bytes ? -ENOBUFS : -ENOMEM;
 		if (matrix->n)
 			memcpy(grown, matrix->series, matrix->n * sizeof *grown);
 		matrix->series = grown;
@@ -157,7 +157,7 @@ int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len,
 	uint64_t *present = lp_arena_zalloc(&matrix->arena, lp_series_words(steps) * sizeof *present);
 
 	if (!copy || !values || !present)
-		return -ENOMEM;
+		return matrix->arena.max_bytes ? -ENOBUFS : -ENOMEM;
 	if (len)
 		memcpy(copy, labels, len);
 	matrix->series[matrix->n] = (struct lp_series){ copy, len, values, present };

@@ -85,7 +85,8 @@ struct lp_str lp_series_labels_get(const uint8_t *labels, uint32_t len, struct l
 int lp_series_labels_cmp(const uint8_t *a, uint32_t a_len, const uint8_t *b, uint32_t b_len);
 
 int lp_matrix_new(struct lp_matrix **ret_matrix);
-/* A new row without values; valid until the next row is added.  labels are copied.  -ENOMEM. */
+/* A new row without values; valid until the next row is added.  labels are copied.  -ENOMEM; with a limit
+ * on the arena -ENOBUFS. */
 int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len, uint32_t steps, struct lp_series **ret_series);
 void lp_matrix_sort(struct lp_matrix *matrix);          /* by labels */
 void lp_matrix_drop_empty(struct lp_matrix *matrix, uint32_t steps);
@@ -118,7 +119,7 @@ int lp_vector_agg(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *
 double lp_binop_apply(enum lp_bin_op op, double left, double right);    /* comparisons: 1 or 0 */
 bool lp_binop_is_comparison(enum lp_bin_op op);
 void lp_binop_scalar(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *vector, double scalar, bool scalar_left);
-/* -EINVAL with a text: the labels do not match one to one. */
+/* -EINVAL with a text: the labels do not match one to one.  -ENOBUFS: the result would be many times what came in. */
 int lp_binop_vectors(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *left, struct lp_matrix *right, struct lp_matrix **ret_matrix,
 		     struct lp_buf *error);
 int lp_label_replace(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, struct lp_matrix **ret_matrix);

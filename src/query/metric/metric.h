@@ -76,7 +76,8 @@ struct lp_metric_result {
  * (text in error); -ENOMEM. */
 int lp_metric_eval(const struct lp_expr *root, const struct lp_metric_grid *grid, bool instant, struct lp_matrix **matrices, uint32_t n,
 		   uint32_t max_series, struct lp_metric_result *ret_result, int *ret_status, struct lp_buf *error);
-/* {"resultType":"matrix","result":[...]} without the braces around, ready to stand in "data". */
-void lp_metric_result_json(const struct lp_metric_result *result, const struct lp_metric_grid *grid, struct lp_buf *out);
+/* {"resultType":"matrix","result":[...]} without the braces around, ready to stand in "data".  In pieces of one series, so that a large
+ * answer streams: call with i = 0, 1, ... until it returns false. */
+bool lp_metric_result_json(const struct lp_metric_result *result, const struct lp_metric_grid *grid, uint32_t i, struct lp_buf *out);
 
 #endif

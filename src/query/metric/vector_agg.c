@@ -93,8 +93,10 @@ static void end_value(enum lp_vector_op op, double *value, const struct moment *
 static int fold_groups(const struct lp_expr *expr, uint32_t steps, const struct lp_matrix *in, const struct groups *groups,
 		       struct lp_matrix *out)
 {
-	size_t cells = (size_t)groups->keys.n * steps;
-	struct moment *moments = calloc(cells + 1, sizeof *moments);
+	/* Sums and extremes keep all they know in their value: one cell takes what add_value() writes beside it. */
+	bool plain = expr->vector_op == LP_VECTOR_SUM || expr->vector_op == LP_VECTOR_MIN || expr->vector_op == LP_VECTOR_MAX;
+	size_t stride = plain ? 0 : 1;
+	struct moment *moments = calloc(stride * groups->keys.n * steps + 1, sizeof *moments);
 	struct lp_series *row;
 	int r = moments ? 0 : -ENOMEM;
 
@@ -105,12 +107,12 @@ static int fold_groups(const struct lp_expr *expr, uint32_t steps, const struct 
 
 		for (uint32_t i = 0; i < steps; i++)
 			if (lp_series_has(&in->series[k], i))
-				add_value(expr->vector_op, &out->series[g], &moments[(size_t)g * steps + i], i, in->series[k].values[i]);
+				add_value(expr->vector_op, &out->series[g], &moments[stride * ((size_t)g * steps + i)], i, in->series[k].values[i]);
 	}
 	for (uint32_t g = 0; g < groups->keys.n && r == 0; g++)
 		for (uint32_t i = 0; i < steps; i++)
 			if (lp_series_has(&out->series[g], i))
-				end_value(expr->vector_op, &out->series[g].values[i], &moments[(size_t)g * steps + i]);
+				end_value(expr->vector_op, &out->series[g].values[i], &moments[stride * ((size_t)g * steps + i)]);
 	free(moments);
 	return r;
 }

@@ -23,3 +23,6 @@ EXTRA_DIST += tests/integ/clients/install tests/integ/clients/package.json tests
 
 INTEG_TESTS += tests/integ/36-grafana.py
 EXTRA_DIST += tests/fixtures/grafana-requests.json
+
+INTEG_TESTS += tests/integ/37-random-queries.py
+EXTRA_DIST += tests/lib/logqlgen.py

@@ -28,6 +28,7 @@ struct lp_task {
 	int64_t min_ts, max_ts;
 	uint32_t seg, block;
 	uint32_t first, n;                      /* items */
+	uint64_t rows;                          /* of items that lie in the query's range as a whole */
 };
 
 struct lp_items {
@@ -78,6 +79,8 @@ struct lp_line_filter;
 struct lp_query_ops {
 	int (*plan)(struct lp_query *query, struct lp_worker *worker);  /* sets n_tasks */
 	bool (*wanted)(struct lp_query *query, uint32_t task);          /* false: neither this nor any later task can matter; may be NULL */
+	/* True: the next task had better wait for one that runs, which may make it superfluous.  Engine lock; may be NULL. */
+	bool (*hold)(struct lp_query *query, uint32_t task);
 	int (*run)(struct lp_query *query, struct lp_worker *worker, uint32_t task);
 	int (*finish)(struct lp_query *query);                          /* the answer, through query->out */
 	void (*free_state)(struct lp_query *query);
@@ -103,6 +106,8 @@ struct lp_query {
 	struct lp_line_filter *filter;
 	struct lp_pipeline *pipeline;           /* log queries: the stages behind the filter */
 	bool pipeline_drops;                    /* one of them may drop a line */
+	uint64_t rows_started;                  /* in the tasks taken so far; engine lock */
+	bool held;                              /* not in the ring: waits for a running task; engine lock */
 
 	pthread_mutex_t lock;                   /* what tasks merge into */
 	pthread_mutex_t error_lock;             /* taken last */
@@ -141,6 +146,17 @@ int lp_out_flush(struct lp_query *query, bool all);
 /* The block's columns in memory of the worker, valid while fewer than LP_WORKER_DECODERS others are asked for. */
 int lp_worker_block(struct lp_query *query, struct lp_worker *worker, const struct lp_segment *segment, uint32_t block, unsigned want,
 		    const struct lp_rows **ret_rows);
+
+/* Columns of one block, decoded as they turn out to be needed. */
+struct lp_columns {
+	struct lp_rows rows;
+	const struct lp_segment *segment;
+	uint32_t block;
+	unsigned have;
+};
+#define LP_COLUMNS_ALL (LP_BLOCK_WANT_TS | LP_BLOCK_WANT_TEXT | LP_BLOCK_WANT_META)
+/* Valid until other blocks are asked for by this worker. */
+int lp_columns_want(struct lp_query *query, struct lp_worker *worker, struct lp_columns *columns, unsigned want);
 
 /* ---- plan.c ---- */
 /* Streams of a segment that match the query's selector, tenant and time range, ascending; malloc'ed. */

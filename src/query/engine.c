@@ -36,21 +36,27 @@ struct lp_engine {
 
 int lp_query_fail(struct lp_query *query, int status, const char *code, const char *fmt, ...)
 {
-	char *text;                     /* parse errors repeat the query: as long as that */
+	char text[1024], *long_text = NULL;
 	va_list ap;
 
 	va_start(ap, fmt);
-	if (vasprintf(&text, fmt, ap) < 0)
-		text = NULL;
+	int n = vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
+	/* Parse errors quote the query. */
+	if (n >= (int)sizeof text) {
+		va_start(ap, fmt);
+		if (vasprintf(&long_text, fmt, ap) < 0)
+			long_text = NULL;
+		va_end(ap);
+	}
 	pthread_mutex_lock(&query->error_lock);
 	if (!atomic_load(&query->status)) {
-		lp_buf_str(&query->error, text ? text : "out of memory");
+		lp_buf_str(&query->error, long_text ? long_text : text);
 		query->error_code = code;
 		atomic_store(&query->status, status);
 	}
 	pthread_mutex_unlock(&query->error_lock);
-	free(text);
+	free(long_text);
 	return -EINVAL;
 }
 
@@ -161,6 +167,36 @@ int lp_worker_block(struct lp_query *query, struct lp_worker *worker, const stru
 	slot->block = block;
 	slot->want = want;
 	*ret_rows = &slot->rows;
+	return 0;
+}
+
+int lp_columns_want(struct lp_query *query, struct lp_worker *worker, struct lp_columns *columns, unsigned want)
+{
+	unsigned missing = want & ~columns->have;
+	const struct lp_rows *rows;
+
+	if (!missing)
+		return 0;
+	int r = lp_worker_block(query, worker, columns->segment, columns->block, missing, &rows);
+
+	if (r < 0)
+		return r;
+	columns->rows.n = rows->n;
+	if (missing & LP_BLOCK_WANT_TS) {
+		columns->rows.ts = rows->ts;
+		columns->rows.sorted = rows->sorted;
+	}
+	if (missing & LP_BLOCK_WANT_TEXT) {
+		columns->rows.text = rows->text;
+		columns->rows.ends = rows->ends;
+		columns->rows.base = rows->base;
+	}
+	if (missing & LP_BLOCK_WANT_META) {
+		columns->rows.meta = rows->meta;
+		columns->rows.meta_ends = rows->meta_ends;
+		columns->rows.meta_base = rows->meta_base;
+	}
+	columns->have |= missing;
 	return 0;
 }
 
@@ -428,6 +464,11 @@ static void unit_task(struct lp_engine *engine, struct lp_query *query, struct l
 			ring_remove(engine, query);     /* others still run units of it; the last of them goes on */
 		return;
 	}
+	if (query->ops->hold && query->ops->hold(query, query->next_task) && query->running) {
+		ring_remove(engine, query);
+		query->held = true;
+		return;
+	}
 	uint32_t task = query->next_task++;
 
 	query->running++;
@@ -443,6 +484,10 @@ static void unit_task(struct lp_engine *engine, struct lp_query *query, struct l
 	worker_forget(worker);
 	pthread_mutex_lock(&engine->lock);
 	query->running--;
+	if (query->held) {
+		query->held = false;
+		ring_add(engine, query);
+	}
 	tasks_advance(engine, query);
 }
 

@@ -14,7 +14,6 @@
 #include <xxhash.h>
 
 #define STOP_EVERY 1024u
-#define ALL_COLUMNS (LP_BLOCK_WANT_TS | LP_BLOCK_WANT_TEXT | LP_BLOCK_WANT_META)
 
 struct mscan {
 	struct lp_query *query;
@@ -30,11 +29,8 @@ struct mscan {
 	uint32_t series;                /* of lines without metadata, when the leaf is plain */
 	/* the item at hand */
 	uint32_t item;
-	const struct lp_segment *segment;
-	uint32_t block;
+	struct lp_columns cols;         /* of its block, or the rows of its batch */
 	bool live;
-	struct lp_rows rows;            /* columns decoded so far */
-	unsigned have;
 	struct lp_region *region, *region_end;  /* those the row may still be in: rows come in order of time, or region_all */
 	bool region_all;
 	uint32_t ticks;
@@ -54,36 +50,9 @@ static int tick(struct mscan *s)
 	return ++s->ticks % STOP_EVERY == 0 && lp_query_stopped(s->query) ? -ECANCELED : 0;
 }
 
-/* ---- columns ---- */
-
-/* Have these columns of the block at hand; live rows have them all. */
 static int want(struct mscan *s, unsigned columns)
 {
-	const struct lp_rows *rows;
-	unsigned missing = columns & ~s->have;
-
-	if (!missing)
-		return 0;
-	int r = lp_worker_block(s->query, s->worker, s->segment, s->block, missing, &rows);
-
-	if (r < 0)
-		return r;
-	s->rows.n = rows->n;
-	s->rows.base = 0;
-	if (missing & LP_BLOCK_WANT_TS)
-		s->rows.ts = rows->ts;
-	if (missing & LP_BLOCK_WANT_TEXT) {
-		s->rows.text = rows->text;
-		s->rows.ends = rows->ends;
-		s->rows.base = rows->base;
-	}
-	if (missing & LP_BLOCK_WANT_META) {
-		s->rows.meta = rows->meta;
-		s->rows.meta_ends = rows->meta_ends;
-		s->rows.meta_base = rows->meta_base;
-	}
-	s->have |= missing;
-	return 0;
+	return lp_columns_want(s->query, s->worker, &s->cols, columns);
 }
 
 /* ---- series ---- */
@@ -214,14 +183,14 @@ static struct lp_region *region_at(struct mscan *s, int64_t ts)
 /* 1: count this row; 0: its like was counted. */
 static int first_of_its_kind(struct mscan *s, uint32_t i)
 {
-	struct lp_region *region = s->region < s->region_end ? region_at(s, s->rows.ts[i]) : NULL;
+	struct lp_region *region = s->region < s->region_end ? region_at(s, s->cols.rows.ts[i]) : NULL;
 	uint32_t len, meta_len;
 
 	if (!region)
 		return 1;
-	const char *line = lp_rows_line(&s->rows, i, &len);
-	const uint8_t *meta = lp_rows_meta(&s->rows, i, &meta_len);
-	struct lp_hash128 hash = lp_entry_hash(s->rows.ts[i], line, len, meta, meta_len);
+	const char *line = lp_rows_line(&s->cols.rows, i, &len);
+	const uint8_t *meta = lp_rows_meta(&s->cols.rows, i, &meta_len);
+	struct lp_hash128 hash = lp_entry_hash(s->cols.rows.ts[i], line, len, meta, meta_len);
 
 	pthread_mutex_lock(lock_of(s, region));
 	int r = lp_region_first(s->query, region, hash);
@@ -236,7 +205,7 @@ static int put_aside(struct mscan *s, struct lp_region *region, uint32_t row)
 	int r = lp_query_grow(s->query, (void **)&region->later, &region->later_cap, region->later_n + 1, sizeof *region->later);
 
 	if (r == 0)
-		region->later[region->later_n++] = (struct lp_region_row){ s->rows.ts[row], s->item, row };
+		region->later[region->later_n++] = (struct lp_region_row){ s->cols.rows.ts[row], s->item, row };
 	pthread_mutex_unlock(lock_of(s, region));
 	return r;
 }
@@ -254,15 +223,15 @@ static int sample(struct mscan *s, uint32_t i)
 {
 	struct lp_pipeline_result res;
 	uint32_t len, meta_len, series;
-	const char *line = lp_rows_line(&s->rows, i, &len);
-	const uint8_t *meta = lp_rows_meta(&s->rows, i, &meta_len);
+	const char *line = lp_rows_line(&s->cols.rows, i, &len);
+	const uint8_t *meta = lp_rows_meta(&s->cols.rows, i, &meta_len);
 	bool simple = s->leaf->plain && (!meta_len || !s->need_meta);
 	int r = tick(s);
 
 	if (r == 0 && !simple) {
 		r = set_stream(s);
 		if (r == 0)
-			r = lp_pipeline_line(s->thread->state, s->rows.ts[i], line, len, meta, meta_len, &res);
+			r = lp_pipeline_line(s->thread->state, s->cols.rows.ts[i], line, len, meta, meta_len, &res);
 		if (r <= 0)
 			return r == -EBADMSG ? 0 : r;
 		if (res.error)
@@ -274,16 +243,16 @@ static int sample(struct mscan *s, uint32_t i)
 		return r;
 	if (simple) {
 		r = stream_series(s);
-		return r < 0 ? r : add(s, s->series, s->rows.ts[i], s->leaf->sizes ? len : 1);
+		return r < 0 ? r : add(s, s->series, s->cols.rows.ts[i], s->leaf->sizes ? len : 1);
 	}
 	r = series_of(s, &res, &series);
-	return r < 0 ? r : add(s, series, s->rows.ts[i], res.value);
+	return r < 0 ? r : add(s, series, s->cols.rows.ts[i], res.value);
 }
 
 /* Count sorted rows [lo, hi) with as few calls as the borders of the windows allow. */
 static int count_sorted(struct mscan *s, uint32_t lo, uint32_t hi)
 {
-	const int64_t *ts = s->rows.ts;
+	const int64_t *ts = s->cols.rows.ts;
 	int r = tick(s);
 
 	if (lo >= hi || r < 0)
@@ -325,18 +294,18 @@ static int count_rows(struct mscan *s, uint32_t lo, uint32_t hi, bool sorted)
 	s->lines += hi - lo;
 	if (sorted) {
 		for (; r == 0 && s->region < s->region_end; s->region++) {
-			uint32_t from = lower_bound(s->rows.ts, lo, hi, s->region->min_ts);
+			uint32_t from = lower_bound(s->cols.rows.ts, lo, hi, s->region->min_ts);
 
 			r = count_sorted(s, lo, from);
-			for (lo = from; r == 0 && lo < hi && s->rows.ts[lo] <= s->region->max_ts; lo++)
+			for (lo = from; r == 0 && lo < hi && s->cols.rows.ts[lo] <= s->region->max_ts; lo++)
 				r = put_aside(s, s->region, lo);
 		}
 		return r < 0 ? r : count_sorted(s, lo, hi);
 	}
 	for (uint32_t i = lo; r == 0 && i < hi; i++) {
-		struct lp_region *region = region_at(s, s->rows.ts[i]);
+		struct lp_region *region = region_at(s, s->cols.rows.ts[i]);
 
-		r = region ? put_aside(s, region, i) : add(s, s->series, s->rows.ts[i], 1);
+		r = region ? put_aside(s, region, i) : add(s, s->series, s->cols.rows.ts[i], 1);
 	}
 	return r;
 }
@@ -365,24 +334,24 @@ static int scan_rows(struct mscan *s, uint32_t lo, uint32_t hi, int64_t min_ts, 
 	if (!whole && sorted) {
 		r = want(s, columns);
 		if (r == 0)
-			lo = lower_bound(s->rows.ts, lo, hi, leaf->first_ts);
+			lo = lower_bound(s->cols.rows.ts, lo, hi, leaf->first_ts);
 		if (r == 0 && leaf->last_ts < INT64_MAX)
-			hi = lower_bound(s->rows.ts, lo, hi, leaf->last_ts + 1);
+			hi = lower_bound(s->cols.rows.ts, lo, hi, leaf->last_ts + 1);
 	}
 	if (r == 0 && lo < hi)
 		r = want(s, LP_BLOCK_WANT_TEXT | (leaf->filter ? 0 : columns));
 	if (r < 0 || lo >= hi)
 		return r;
 	s->lines += hi - lo;
-	s->bytes += s->rows.ends[hi - 1] - (lo ? s->rows.ends[lo - 1] : s->rows.base);
+	s->bytes += s->cols.rows.ends[hi - 1] - (lo ? s->cols.rows.ends[lo - 1] : s->cols.rows.base);
 	for (uint32_t i = lo; r == 0 && i < hi; i++) {
 		if (leaf->filter) {
-			i = lp_line_filter_next(leaf->filter, &s->rows, i, hi, s->query);
+			i = lp_line_filter_next(leaf->filter, &s->cols.rows, i, hi, s->query);
 			if (i == hi)
 				return lp_query_stopped(s->query) ? -ECANCELED : 0;
 			r = want(s, columns);
 		}
-		if (r == 0 && (whole || in_range(s, s->rows.ts[i])))
+		if (r == 0 && (whole || in_range(s, s->cols.rows.ts[i])))
 			r = sample(s, i);
 	}
 	return r;
@@ -428,26 +397,23 @@ static int go_to(struct mscan *s, uint32_t index)
 	int r;
 
 	if (item->batch) {
-		r = lp_scan_batch_rows(s->query, item->batch, &s->rows);
-		s->have = r == 0 ? ALL_COLUMNS : 0;
+		r = lp_scan_batch_rows(s->query, item->batch, &s->cols.rows);
+		s->cols.have = r == 0 ? LP_COLUMNS_ALL : 0;
 		return r;
 	}
-	s->segment = lp_snapshot_segment(s->query->snapshot, item->seg);
-	r = lp_segment_run(s->segment, item->run, &run);
+	s->cols.segment = lp_snapshot_segment(s->query->snapshot, item->seg);
+	r = lp_segment_run(s->cols.segment, item->run, &run);
 	if (r < 0)
 		return r;
-	s->block = run.block;
-	s->have = 0;
-	s->rows = (struct lp_rows){ 0 };
-	return want(s, ALL_COLUMNS);
+	s->cols.block = run.block;
+	s->cols.have = 0;
+	return want(s, LP_COLUMNS_ALL);
 }
 
 static int count_twins(struct mscan *s, struct twin *twins, size_t n)
 {
-	struct lp_rows rows = s->rows;
-	const struct lp_segment *segment = s->segment;
-	uint32_t block = s->block, item = UINT32_MAX;
-	bool live = s->live;
+	struct lp_columns cols = s->cols;
+	uint32_t item = UINT32_MAX;
 	int r = 0;
 
 	qsort(twins, n, sizeof *twins, cmp_place);
@@ -461,8 +427,8 @@ static int count_twins(struct mscan *s, struct twin *twins, size_t n)
 			r = tick(s);
 		if (r < 0)
 			break;
-		const char *line = lp_rows_line(&s->rows, twins[i].row.row, &len);
-		const uint8_t *meta = lp_rows_meta(&s->rows, twins[i].row.row, &meta_len);
+		const char *line = lp_rows_line(&s->cols.rows, twins[i].row.row, &len);
+		const uint8_t *meta = lp_rows_meta(&s->cols.rows, twins[i].row.row, &meta_len);
 
 		twins[i].hash = lp_entry_hash(twins[i].row.ts, line, len, meta, meta_len);
 	}
@@ -472,10 +438,9 @@ static int count_twins(struct mscan *s, struct twin *twins, size_t n)
 		if (i == 0 || cmp_hash(&twins[i - 1], &twins[i]) != 0)
 			r = add(s, s->series, twins[i].row.ts, 1);
 	/* Columns of the block at hand may have made room for those. */
-	s->rows = rows;
-	s->segment = segment;
-	s->block = block;
-	s->have = live ? ALL_COLUMNS : 0;
+	s->cols = cols;
+	if (!s->live)
+		s->cols.have = 0;
 	return r;
 }
 
@@ -569,16 +534,16 @@ static int scan_live(struct mscan *s, const struct lp_task *task)
 		if (r < 0)
 			break;
 		s->item = i;
-		s->have = 0;
+		s->cols.have = 0;
 		enter_stream(s, labels, len);
 		atomic_fetch_add_explicit(&s->query->count.wal_batches, 1, memory_order_relaxed);
 		if (count_header(s, batch->min_ts, batch->max_ts, batch->entries, batch->text_bytes - batch->entries))
 			continue;
-		r = lp_scan_batch_rows(s->query, batch, &s->rows);
-		s->have = r == 0 ? ALL_COLUMNS : 0;
-		enter_regions(s, s->rows.sorted);
+		r = lp_scan_batch_rows(s->query, batch, &s->cols.rows);
+		s->cols.have = r == 0 ? LP_COLUMNS_ALL : 0;
+		enter_regions(s, s->cols.rows.sorted);
 		if (r == 0)
-			r = scan_rows(s, 0, s->rows.n, batch->min_ts, batch->max_ts, s->rows.sorted);
+			r = scan_rows(s, 0, s->cols.rows.n, batch->min_ts, batch->max_ts, s->cols.rows.sorted);
 		if (r == 0 || r == -EBADMSG)    /* a damaged batch is counted as such; the rest is still worth an answer */
 			r = leave_item(s);
 	}
@@ -590,7 +555,7 @@ static int scan_run(struct mscan *s, const struct lp_run *run)
 	const uint8_t *labels;
 	uint32_t len;
 	int64_t min_ts, max_ts;
-	int r = lp_segment_stream(s->segment, run->stream, &labels, &len, &min_ts, &max_ts);
+	int r = lp_segment_stream(s->cols.segment, run->stream, &labels, &len, &min_ts, &max_ts);
 
 	if (r < 0)
 		return r;
@@ -605,15 +570,15 @@ static int scan_block(struct mscan *s, const struct lp_task *task)
 {
 	int r = 0;
 
-	s->segment = lp_snapshot_segment(s->query->snapshot, task->seg);
-	s->block = task->block;
+	s->cols.segment = lp_snapshot_segment(s->query->snapshot, task->seg);
+	s->cols.block = task->block;
 	for (uint32_t k = 0; r == 0 && k < task->n; k++) {
 		struct lp_run run;
 
 		s->item = task->first + k;
 		if (k % 64 == 63 && lp_query_stopped(s->query))
 			return -ECANCELED;
-		r = lp_segment_run(s->segment, s->leaf->plan.items[s->item].run, &run);
+		r = lp_segment_run(s->cols.segment, s->leaf->plan.items[s->item].run, &run);
 		if (r == 0)
 			r = scan_run(s, &run);
 		if (r == 0 || r == -EBADMSG)

@@ -419,10 +419,12 @@ static int plan_segment(struct lp_query *query, struct lp_worker *worker, uint32
 				task.n = 0;
 			}
 			if (!task.n)
-				task = (struct lp_task){ run.min_ts, run.max_ts, seg, run.block, query->plan.n, 0 };
+				task = (struct lp_task){ run.min_ts, run.max_ts, seg, run.block, query->plan.n, 0, 0 };
 			task.min_ts = run.min_ts < task.min_ts ? run.min_ts : task.min_ts;
 			task.max_ts = run.max_ts > task.max_ts ? run.max_ts : task.max_ts;
 			task.n++;
+			if (run.min_ts >= query->params.start_ns && run.max_ts < query->params.end_ns)
+				task.rows += run.rows;
 			if (r == 0)
 				r = add_item(query, &(struct lp_item){ .stream = streams[i], .run = k, .seg = seg });
 		}
@@ -481,12 +483,14 @@ static int plan_live(struct lp_query *query)
 			task.n = 0;
 		}
 		if (!task.n) {
-			task = (struct lp_task){ batch->min_ts, batch->max_ts, LP_SEG_WAL, 0, i, 0 };
+			task = (struct lp_task){ batch->min_ts, batch->max_ts, LP_SEG_WAL, 0, i, 0, 0 };
 			bytes = 0;
 		}
 		task.min_ts = batch->min_ts < task.min_ts ? batch->min_ts : task.min_ts;
 		task.max_ts = batch->max_ts > task.max_ts ? batch->max_ts : task.max_ts;
 		task.n++;
+		if (batch->min_ts >= query->params.start_ns && batch->max_ts < query->params.end_ns)
+			task.rows += batch->entries;
 		bytes += batch->text_bytes;
 	}
 	if (r == 0 && task.n)

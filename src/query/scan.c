@@ -147,14 +147,18 @@ static bool in_range(const struct scan *scan, int64_t ts)
 }
 
 /* Rows [lo, hi) by searching the column for a needle. */
-static int scan_column(struct scan *scan, const struct lp_rows *rows, uint32_t lo, uint32_t hi)
+static int scan_column(struct scan *scan, struct lp_columns *cols, uint32_t lo, uint32_t hi)
 {
 	struct lp_query *query = scan->query;
+	const struct lp_rows *rows = &cols->rows;
 	uint64_t bytes = hi > lo ? rows->ends[hi - 1] - (lo ? rows->ends[lo - 1] : rows->base) : 0;
 
 	for (uint32_t i = lo; (i = lp_line_filter_next(query->filter, rows, i, hi, query)) < hi; i++) {
-		int r = in_range(scan, rows->ts[i]) ? take(scan, rows, i) : 0;
+		/* Timestamps and metadata only of blocks with a hit. */
+		int r = lp_columns_want(query, scan->worker, cols, LP_COLUMNS_ALL);
 
+		if (r == 0 && in_range(scan, rows->ts[i]))
+			r = take(scan, rows, i);
 		if (r < 0)
 			return r;
 	}
@@ -164,7 +168,7 @@ static int scan_column(struct scan *scan, const struct lp_rows *rows, uint32_t l
 }
 
 /* Rows [lo, hi) one by one, in the query's direction; sorted rows end at the bound. */
-static int scan_rows_each(struct scan *scan, const struct lp_rows *rows, uint32_t lo, uint32_t hi)
+static int scan_rows_each(struct scan *scan, const struct lp_rows *rows, uint32_t lo, uint32_t hi, bool sorted)
 {
 	for (uint32_t k = 0; k < hi - lo; k++) {
 		uint32_t i = scan->forward ? lo + k : hi - 1 - k, len;
@@ -174,7 +178,7 @@ static int scan_rows_each(struct scan *scan, const struct lp_rows *rows, uint32_
 		if (!in_range(scan, rows->ts[i]))
 			continue;
 		if (beyond(scan, rows->ts[i])) {
-			if (rows->sorted)
+			if (sorted)
 				break;
 			continue;
 		}
@@ -192,20 +196,24 @@ static int scan_rows_each(struct scan *scan, const struct lp_rows *rows, uint32_
 	return 0;
 }
 
-static int scan_rows(struct scan *scan, const struct lp_rows *rows, uint32_t lo, uint32_t hi)
+/* Rows [lo, hi), whose times lie in [min_ts, max_ts]. */
+static int scan_rows(struct scan *scan, struct lp_columns *cols, uint32_t lo, uint32_t hi, int64_t min_ts, int64_t max_ts, bool sorted)
 {
 	const struct lp_query_params *p = &scan->query->params;
+	bool column = scan->query->filter && lp_line_filter_has_needle(scan->query->filter);
+	bool whole = in_range(scan, min_ts) && in_range(scan, max_ts) && !beyond(scan, min_ts) && !beyond(scan, max_ts);
+	int r = lp_columns_want(scan->query, scan->worker, cols, column && whole ? LP_BLOCK_WANT_TEXT : LP_COLUMNS_ALL);
 
-	if (rows->sorted) {
+	if (r < 0)
+		return r;
+	if (!whole && sorted) {
 		int64_t from = !scan->forward && scan->bound > p->start_ns ? scan->bound : p->start_ns;
 		int64_t to = scan->forward && scan->bound < p->end_ns ? scan->bound + 1 : p->end_ns;
 
-		lo = lower_bound(rows->ts, lo, hi, from);
-		hi = lower_bound(rows->ts, lo, hi, to);
+		lo = lower_bound(cols->rows.ts, lo, hi, from);
+		hi = lower_bound(cols->rows.ts, lo, hi, to);
 	}
-	if (scan->query->filter && lp_line_filter_has_needle(scan->query->filter))
-		return scan_column(scan, rows, lo, hi);
-	return scan_rows_each(scan, rows, lo, hi);
+	return column ? scan_column(scan, cols, lo, hi) : scan_rows_each(scan, &cols->rows, lo, hi, sorted);
 }
 
 /* Do lengths ascend and stay inside? */
@@ -254,7 +262,7 @@ static int scan_live(struct scan *scan, const struct lp_task *task)
 		const struct lp_item *item = &query->plan.items[i];
 		const struct lp_wal_batch *batch = item->batch;
 		int64_t min_ts, max_ts;
-		struct lp_rows rows;
+		struct lp_columns cols = { .have = LP_COLUMNS_ALL };
 
 		if (beyond(scan, scan->forward ? batch->min_ts : batch->max_ts))
 			continue;
@@ -263,7 +271,7 @@ static int scan_live(struct scan *scan, const struct lp_task *task)
 		atomic_fetch_add_explicit(&query->count.wal_batches, 1, memory_order_relaxed);
 		r = lp_snapshot_wal_stream(query->snapshot, item->stream, &scan->labels, &scan->labels_len, &min_ts, &max_ts);
 		if (r == 0)
-			r = lp_scan_batch_rows(query, batch, &rows);
+			r = lp_scan_batch_rows(query, batch, &cols.rows);
 		if (r == -EBADMSG) {
 			r = 0;
 			continue;
@@ -272,9 +280,9 @@ static int scan_live(struct scan *scan, const struct lp_task *task)
 			break;
 		scan->file = batch->file;
 		/* The offset of the timestamp in the WAL file orders all entries of the file by arrival. */
-		scan->pos_base = batch->offset + (uint64_t)((const uint8_t *)rows.ts - (const uint8_t *)batch->rec);
-		scan->pos_step = sizeof *rows.ts;
-		r = scan_rows(scan, &rows, 0, rows.n);
+		scan->pos_base = batch->offset + (uint64_t)((const uint8_t *)cols.rows.ts - (const uint8_t *)batch->rec);
+		scan->pos_step = sizeof *cols.rows.ts;
+		r = scan_rows(scan, &cols, 0, cols.rows.n, batch->min_ts, batch->max_ts, cols.rows.sorted);
 	}
 	return r;
 }
@@ -282,8 +290,7 @@ static int scan_live(struct scan *scan, const struct lp_task *task)
 static int scan_block(struct scan *scan, const struct lp_task *task)
 {
 	struct lp_query *query = scan->query;
-	const struct lp_segment *segment = lp_snapshot_segment(query->snapshot, task->seg);
-	const struct lp_rows *rows = NULL;
+	struct lp_columns cols = { .segment = lp_snapshot_segment(query->snapshot, task->seg), .block = task->block };
 	int r = 0;
 
 	for (uint32_t k = 0; r == 0 && k < task->n; k++) {
@@ -292,31 +299,22 @@ static int scan_block(struct scan *scan, const struct lp_task *task)
 		struct lp_run run;
 		int64_t min_ts, max_ts;
 
-		if (lp_segment_run(segment, item->run, &run) < 0 || beyond(scan, scan->forward ? run.min_ts : run.max_ts))
+		if (lp_segment_run(cols.segment, item->run, &run) < 0 || beyond(scan, scan->forward ? run.min_ts : run.max_ts))
 			continue;
 		if (k % 64 == 63 && lp_query_stopped(query))
 			return -ECANCELED;
-		if (!rows) {
-			r = lp_worker_block(query, scan->worker, segment, task->block, LP_BLOCK_WANT_TS | LP_BLOCK_WANT_TEXT | LP_BLOCK_WANT_META, &rows);
-			if (r == -EBADMSG)
-				return 0;       /* counted; the rest of the data is still worth an answer */
-			if (r < 0)
-				return r;
-		}
-		if ((uint64_t)run.first_row + run.rows > rows->n)
-			continue;
-		r = lp_segment_stream(segment, run.stream, &scan->labels, &scan->labels_len, &min_ts, &max_ts);
+		r = lp_segment_stream(cols.segment, run.stream, &scan->labels, &scan->labels_len, &min_ts, &max_ts);
 		if (r < 0)
 			return r == -EBADMSG ? 0 : r;
-		struct lp_rows part = *rows;
-
-		part.sorted = true;     /* of this run; row numbers stay those of the block */
-		scan->file = lp_segment_info(segment)->name.first;
+		scan->file = lp_segment_info(cols.segment)->name.first;
 		scan->pos_base = ((uint64_t)item->run << 32) - run.first_row;
 		scan->pos_step = 1;
-		r = scan_rows(scan, &part, run.first_row, run.first_row + run.rows);
+		/* Rows of a run ascend in time; their numbers are those of the block. */
+		r = scan_rows(scan, &cols, run.first_row, run.first_row + run.rows, run.min_ts, run.max_ts, true);
+		if (r == -EBADMSG)
+			return 0;       /* counted; the rest of the data is still worth an answer */
 	}
-	if (!rows)
+	if (!cols.have)
 		atomic_fetch_add_explicit(&query->count.blocks_skipped, 1, memory_order_relaxed);
 	return r;
 }
@@ -344,6 +342,20 @@ static bool log_wanted(struct lp_query *query, uint32_t task)
 	const struct lp_task *t = &query->plan.tasks[task];
 
 	return query->params.forward ? t->min_ts <= threshold : t->max_ts >= threshold;
+}
+
+/* While nothing is known of what an answer must beat, and the tasks at work have enough rows to fill it, another thread would
+ * most likely read for nothing. */
+static bool log_hold(struct lp_query *query, uint32_t task)
+{
+	int64_t unknown = query->params.forward ? INT64_MAX : INT64_MIN;
+
+	if (query->filter || query->pipeline_drops || atomic_load_explicit(&query->threshold, memory_order_relaxed) != unknown)
+		return false;
+	if (query->rows_started >= query->params.limit)
+		return true;
+	query->rows_started += query->plan.tasks[task].rows;
+	return false;
 }
 
 static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t index)
@@ -374,5 +386,5 @@ const struct lp_query_ops lp_detected_ops = {
 };
 
 const struct lp_query_ops lp_log_ops = {
-	.plan = log_plan, .wanted = log_wanted, .run = log_run, .finish = lp_log_result,
+	.plan = log_plan, .wanted = log_wanted, .hold = log_hold, .run = log_run, .finish = lp_log_result,
 };

@@ -73,7 +73,11 @@ static int check_line_match(struct lp_parser *p, const struct lp_stage *stage, s
 	} else if (!contains) {
 		struct lp_logql_owned *owned = lp_parse_own(p);
 
-		r = lp_regex_compile(m->text.s, m->text.len, 0, &owned->re, why);
+		/* Loki takes `.+` for "not empty" and never asks whether the line is a newline alone. */
+		if (m->text.len == 2 && !memcmp(m->text.s, ".+", 2))
+			r = lp_regex_compile("(?s).+", 6, 0, &owned->re, why);
+		else
+			r = lp_regex_compile(m->text.s, m->text.len, 0, &owned->re, why);
 		m->re = owned->re;
 	}
 	return r;

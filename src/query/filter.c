@@ -1,7 +1,7 @@
 /* Line filters: the leading |= != |~ !~ stages of a pipeline, run before anything is parsed.
  *
- * One needle that every passing line must contain is searched for over the whole text column at once; only around its hits
- * line bounds are looked up and the other filters asked.  Without such a needle every line is asked.
+ * One needle that every passing line must contain, or a set of literals of which it must contain one, is searched for over the
+ * whole text column at once; only around hits line bounds are looked up and the other filters asked.  Without such a needle every line is asked.
  * Immutable after lp_line_filter_open(), used by many threads.  Pure; process: worker. */
 #include "query/engine-private.h"
 
@@ -21,6 +21,9 @@ struct lp_line_filter {
 	uint32_t n;
 	struct lp_search needle;        /* every passing line contains it; len 0: none known */
 	uint32_t needle_stage;          /* this stage is answered by the needle alone; n: none is */
+	struct lp_search_set set;       /* without a needle: every passing line contains one of these; n 0: none known */
+	size_t set_least;               /* length of the shortest */
+	const char **texts;             /* of the alternatives of a stage, when the set is made of them */
 };
 
 static bool is_line_filter(const struct lp_stage *stage)
@@ -65,6 +68,43 @@ static size_t required(const struct lp_stage *stage, const char **ret_s, bool *r
 	return strlen(literals[0]);
 }
 
+/* Literals of which the stage requires one; 0: nothing known.  Texts of alternatives are collected in filter->texts. */
+static unsigned alternatives(struct lp_line_filter *filter, const struct lp_stage *stage, const char *const **ret_literals, bool *ret_fold)
+{
+	*ret_fold = false;
+	if (stage->line_op == LP_LINE_RE && stage->n_line_matches == 1)
+		return lp_regex_literals(stage->line_matches[0].re, ret_literals, ret_fold);
+	if (stage->line_op != LP_LINE_CONTAINS || stage->n_line_matches > LP_SEARCH_MAX_LITERALS || filter->texts)
+		return 0;
+	filter->texts = calloc(stage->n_line_matches, sizeof *filter->texts);
+	for (uint32_t i = 0; filter->texts && i < stage->n_line_matches; i++) {
+		const struct lp_str *text = &stage->line_matches[i].text;
+
+		if (strlen(text->s) != text->len)       /* NULs inside */
+			return 0;
+		filter->texts[i] = text->s;
+	}
+	*ret_literals = filter->texts;
+	return filter->texts ? stage->n_line_matches : 0;
+}
+
+static void choose_set(struct lp_line_filter *filter)
+{
+	for (uint32_t i = 0; i < filter->n; i++) {
+		const char *const *literals;
+		bool fold;
+		unsigned n = alternatives(filter, filter->stages[i], &literals, &fold);
+		size_t least = SIZE_MAX;
+
+		if (n < 2 || n > LP_SEARCH_MAX_LITERALS)
+			continue;
+		for (unsigned k = 0; k < n; k++)
+			least = strlen(literals[k]) < least ? strlen(literals[k]) : least;
+		if (least > filter->set_least && lp_search_set_init(&filter->set, literals, n, fold) == 0)
+			filter->set_least = least;
+	}
+}
+
 int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **ret_filter, const struct lp_stage **ret_rest)
 {
 	struct lp_line_filter *filter = calloc(1, sizeof *filter);
@@ -84,6 +124,8 @@ int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **r
 			filter->needle_stage = exact ? i : filter->n;
 		}
 	}
+	if (!filter->needle.len)
+		choose_set(filter);
 	*ret_rest = stages;
 	if (!filter->n) {
 		free(filter);
@@ -95,13 +137,19 @@ int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **r
 
 void lp_line_filter_close(struct lp_line_filter **filter)
 {
+	if (*filter)
+		free(filter[0]->texts);
 	free(*filter);
 	*filter = NULL;
 }
 
-static const char *find(const struct lp_search *needle, const char *s, size_t n)
+static const char *find(const struct lp_line_filter *filter, const char *s, size_t n)
 {
-	return needle->len > SEARCH_MAX ? memmem(s, n, needle->needle, needle->len) : lp_search_next(needle, s, n);
+	if (!filter->needle.len)
+		return lp_search_set_next(&filter->set, s, n);
+	if (filter->needle.len > SEARCH_MAX)
+		return memmem(s, n, filter->needle.needle, filter->needle.len);
+	return lp_search_next(&filter->needle, s, n);
 }
 
 static bool contains(const char *line, uint32_t len, const struct lp_str *text)
@@ -138,7 +186,7 @@ bool lp_line_filter_match(const struct lp_line_filter *filter, const char *line,
 
 bool lp_line_filter_has_needle(const struct lp_line_filter *filter)
 {
-	return filter->needle.len != 0;
+	return filter->needle.len || filter->set.n;
 }
 
 /* First row in [row, end) whose line ends after text offset `off`: doubling, then bisection. */
@@ -169,7 +217,7 @@ static uint32_t next_by_needle(const struct lp_line_filter *filter, const struct
 	uint32_t off = row ? rows->ends[row - 1] : rows->base, limit = end ? rows->ends[end - 1] : 0;
 
 	for (uint32_t i = 1; row < end; i++) {
-		const char *hit = find(&filter->needle, rows->text + off, limit - off);
+		const char *hit = find(filter, rows->text + off, limit - off);
 
 		if (!hit || (i % STOP_EVERY == 0 && lp_query_stopped(query)))
 			return end;
@@ -180,8 +228,8 @@ static uint32_t next_by_needle(const struct lp_line_filter *filter, const struct
 			return end;
 		const char *line = lp_rows_line(rows, row, &len);
 
-		/* A needle with a newline may begin in one entry and end in the next. */
-		if (at + filter->needle.len > rows->ends[row] - 1) {
+		/* A needle with a newline may begin in one entry and end in the next.  (Behind a set all filters are asked anyway.) */
+		if (filter->needle.len && at + filter->needle.len > rows->ends[row] - 1) {
 			off = at + 1;
 			continue;
 		}
@@ -196,7 +244,7 @@ uint32_t lp_line_filter_next(const struct lp_line_filter *filter, const struct l
 {
 	if (row >= end)
 		return end;
-	if (filter->needle.len)
+	if (lp_line_filter_has_needle(filter))
 		return next_by_needle(filter, rows, row, end, query);
 	for (uint32_t i = 1; row < end; row++, i++) {
 		uint32_t len;

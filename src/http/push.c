@@ -27,6 +27,7 @@ struct lp_push {
 	h2o_req_t *req;
 	enum lp_push_format format;
 	enum lp_content_encoding encoding;
+	h2o_iovec_t tenant;             /* memory of the request */
 	uint64_t end_pos;               /* answered when tail reaches it */
 	int64_t started_ns, deadline_ns;
 	size_t waiting_bytes;           /* counted in lp_pushes.waiting_bytes */
@@ -263,7 +264,7 @@ static int decode(struct lp_push *push)
 	memset(p->result.discarded, 0, sizeof p->result.discarded);
 	p->result.status = 0;
 	p->result.accepted = 0;
-	r = lp_push_decode(push->format, body.base, body.len, "", 0, &limits, p->batch, &p->result);
+	r = lp_push_decode(push->format, body.base, body.len, push->tenant.base, push->tenant.len, &limits, p->batch, &p->result);
 	shrink(&p->plain);
 	shrink(&p->block);
 	if (r < 0) {
@@ -386,13 +387,18 @@ static void enqueue(struct lp_push *push)
 
 static void start(struct lp_worker *worker, h2o_req_t *req, enum lp_push_format format, enum lp_content_encoding encoding)
 {
-	struct lp_push *push = h2o_mem_alloc_shared(&req->pool, sizeof *push, on_dispose);
 	struct lp_pushes *p = &worker->push;
+	struct lp_push *push;
+	h2o_iovec_t tenant;
 
+	if (!lp_tenant(worker, req, &tenant))
+		return;
+	push = h2o_mem_alloc_shared(&req->pool, sizeof *push, on_dispose);
 	memset(push, 0, sizeof *push);
 	push->worker = worker;
 	push->req = req;
 	push->format = format;
+	push->tenant = tenant;
 	push->encoding = encoding;
 	push->started_ns = lp_clock_mono_ns();
 	push->deadline_ns = push->started_ns + lp_worker_conf(worker)->ingest.commit_timeout * LP_NS_PER_MS;

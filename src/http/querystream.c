@@ -560,16 +560,20 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
 	struct lp_query_sink sink = { sink_begin, sink_write, sink_end, NULL };
+	h2o_iovec_t tenant;
 	struct lp_job *job;
 	int r;
 
 	lp_stat_add(worker->stat, LP_STAT_QUERY_REQUESTS, 1);
+	if (!lp_tenant(worker, req, &tenant))
+		return;
 	if (!open_engine(worker)) {
 		lp_reply_retry(req, 503, 1, worker->query.open_error ? "the store cannot be read, see the server's log" :
 			       "starting: recovery is not over");
 		return;
 	}
-	params->tenant = "";
+	params->tenant = tenant.base;
+	params->tenant_len = tenant.len;
 	params->max_memory = (uint64_t)conf->query.max_query_memory;
 	params->max_series = (uint32_t)conf->limits.max_query_series;
 	params->deadline_mono_ns = lp_clock_mono_ns() + conf->limits.query_timeout * LP_NS_PER_MS;

@@ -108,6 +108,9 @@ int lp_request_form(struct lp_worker *worker, h2o_req_t *req, struct lp_form *fo
 /* The segment that stood for {name}, percent-decoded into the request's pool. */
 h2o_iovec_t lp_request_name(h2o_req_t *req, const char *raw, size_t n);
 
+/* tenant.c: the tenant of a request, "" when tenants are off; valid as long as the request.  False: it has answered. */
+bool lp_tenant(struct lp_worker *worker, h2o_req_t *req, h2o_iovec_t *ret_tenant);
+
 /* reply.c: all of them end the request.  Bodies are copied. */
 #define LP_TEXT "text/plain; charset=utf-8"
 #define LP_JSON "application/json; charset=UTF-8"

@@ -206,4 +206,30 @@ with Server(OPTIONS) as s:
     otlp(s)
     status(s)
     assert s.stop() == 0
+
+with Server(dict(OPTIONS, **{'tenants.enabled': 'true'})) as s:
+    s.start()
+    span = dict(start=base, end=base + S)
+    for who in ('a', 'b'):
+        assert s.push([({'app': who}, [(base, 'of ' + who)])], headers={'X-Scope-OrgID': who}).status == 204
+        assert s.post('/otlp/v1/logs', otlp_logs({'service.name': who}, '', [{'ts': base, 'body': who}]), 'application/x-protobuf',
+                      headers={'X-Scope-OrgID': who}).status == 204
+    for sealed in (False, True):
+        if sealed:
+            assert s.request('POST', '/flush').status == 204
+        for who in ('a', 'b'):
+            h = {'X-Scope-OrgID': who}
+            assert s.get('/loki/api/v1/label/app/values', span, h).json()['data'] == [who]
+            assert s.get('/loki/api/v1/index/volume', dict(span, query='{}', targetLabels='app'), h).json()['data']['result'][0]['metric'] == {'app': who}
+            r = s.get('/loki/api/v1/query_range', dict(span, query='{app=~".+"}'), h).json()['data']['result']
+            assert [x['stream'] for x in r] == [{'app': who}], r
+            assert s.get('/loki/api/v1/detected_labels', span, h).json()['detectedLabels'][0] == {'label': 'app', 'cardinality': 1}
+    for path in ('/loki/api/v1/labels', '/loki/api/v1/query_range?query=%7Ba%3D%22b%22%7D', '/labels'):
+        text_error(s.get(path), 401, 'no org id')
+    text_error(s.push([({'app': 'x'}, [(base, 'x')])]), 401, 'no org id')
+    assert s.get('/ready').status == 200
+    for bad, text in (('a|b', 'multiple org IDs present'), ('..', "tenant ID is '.' or '..'"), ('a/b', 'tenant ID contains an unsupported character'),
+                      ('x' * 151, 'tenant ID is too long: max 150 characters')):
+        text_error(s.get('/loki/api/v1/labels', None, {'X-Scope-OrgID': bad}), 400, text)
+    assert s.stop() == 0
 done()

@@ -19,7 +19,8 @@ assert r.returncode == 0, r.stdout + r.stderr
 
 def run_client(server, name, base_ms):
     """[(ns, line, labels, metadata)] that the client meant to send, sorted."""
-    config = json.dumps({'url': 'http://127.0.0.1:%d' % server.port, 'lines': LINES, 'base_ms': base_ms})
+    config = json.dumps({'url': 'http://127.0.0.1:%d' % server.port, 'lines': LINES, 'base_ms': base_ms,
+                         'otlp_json': server.post('/otlp/v1/logs', '{}').status != 415})
     p = subprocess.run(['node', os.path.join(HERE, name), config], capture_output=True, timeout=120 * SLOW,
                        env=dict(os.environ, NODE_PATH=os.path.join(DIR, 'node_modules')))
     assert p.returncode == 0 and not p.stderr, '%s exits with %d\n%s' % (name, p.returncode, p.stderr.decode()[-3000:])
@@ -48,9 +49,7 @@ def compare(what, meant, got):
 with Server({'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}) as s:
     s.start()
     base_ms = (int(time.time()) - 600) * 1000
-    clients = [('pino.js', '{app=~"pino.*"}'), ('winston.js', '{app=~"winston.*"}')]
-    if s.post('/otlp/v1/logs', '{}').status != 404:
-        clients.append(('otlp.js', '{service_name=~"otlp.*"}'))
+    clients = [('pino.js', '{app=~"pino.*"}'), ('winston.js', '{app=~"winston.*"}'), ('otlp.js', '{service_name=~"otlp.*"}')]
     meant = {}
     for name, selector in clients:
         meant[name] = run_client(s, name, base_ms)

@@ -11,7 +11,7 @@ from lptest import *
 from logqlgen import Gen
 
 SEED = int(os.environ.get('LP_SEED', '1'))
-COUNT = 20000 if LONG else 1000 if SLOW == 1 else 300       # sanitizers: the plain build asks the rest
+COUNT = 20000 if LONG else 1000 if SLOW == 1 else 600       # sanitizers: the plain build asks the rest
 BOUND_S = 10 * SLOW
 MEMORY = (600 if SLOW == 1 else 2400) * 2**20               # of one worker, at its highest
 now = int(time.time()) // 60 * 60 * 10**9 - 600 * 10**9

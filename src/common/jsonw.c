@@ -35,7 +35,7 @@ static void put_escape(struct lp_buf *buf, uint8_t c)
 
 void lp_jsonw_str(struct lp_buf *buf, const void *src, size_t n)
 {
-	const uint8_t *p = src, *end = p + n, *run = p;
+	const uint8_t *p = n ? src : (const uint8_t *)"", *end = p + n, *run = p;       /* nothing may be NULL */
 
 	lp_buf_byte(buf, '"');
 	while (p < end) {

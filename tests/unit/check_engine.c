@@ -526,6 +526,109 @@ START_TEST(index_stats_are_exact)
 }
 END_TEST
 
+/* ---- metric queries: sums over all series, at each step ---- */
+
+struct form {
+	const char *format;             /* selector, filter, range in seconds */
+	bool bytes, no_t1;              /* line bytes; lines with trace="t1" are filtered out */
+};
+
+static const struct form forms[] = {
+	{ "sum(count_over_time(%s %s [%us]))", false, false },
+	{ "sum by (app) (count_over_time(%s %s [%us]))", false, false },
+	{ "sum by (trace) (count_over_time(%s %s [%us]))", false, false },
+	{ "count_over_time(%s %s [%us])", false, false },
+	{ "sum(bytes_over_time(%s %s [%us]))", true, false },
+	{ "sum by (env) (count_over_time(%s %s | trace!=\"t1\" [%us]))", false, true },
+};
+
+static double sample_sum(const struct form *form, const struct selector *sel, const struct filter *f, int64_t t, uint32_t range_s)
+{
+	struct lp_query_params window = { .start_ns = t - range_s * LP_NS_PER_SEC + 1, .end_ns = t + 1 };
+	double sum = 0;
+
+	for (size_t i = 0; i < n_entries; i++)
+		if (visible(&entries[i], &window, sel, f) && !(form->no_t1 && entries[i].trace && is(entries[i].trace, "t1")))
+			sum += form->bytes ? (double)strlen(entries[i].line) : 1;
+	return sum;
+}
+
+/* Values at one time, over all series of an answer. */
+static double answer_sum(const char *body, int64_t sec)
+{
+	char pair[40];
+	double sum = 0;
+	int len = snprintf(pair, sizeof pair, "[%lld,\"", (long long)sec);
+
+	for (const char *at = body; (at = strstr(at, pair)) != NULL; at += len)
+		sum += strtod(at + len, NULL);
+	return sum;
+}
+
+START_TEST(metric_queries_equal_the_naive_engine)
+{
+	struct lp_engine *engine = make_engine(_i ? 4 : 1);
+
+	for (int round = 0; round < 150; round++) {
+		const struct selector *sel = &selectors[rnd(LP_ARRAY_LEN(selectors))];
+		const struct filter *f = &filters[rnd(LP_ARRAY_LEN(filters))];
+		const struct form *form = &forms[rnd(LP_ARRAY_LEN(forms))];
+		uint32_t range_s = 1 + rnd(rnd(2) ? 10 : 700);
+		char text[400];
+		struct answer a;
+
+		snprintf(text, sizeof text, form->format, sel->text, f->text, range_s);
+		struct lp_query_params p = params_of(rnd(3) ? LP_QUERY_RANGE : LP_QUERY_INSTANT, text);
+
+		p.max_series = 1000;
+		p.step_ns = (1 + (int64_t)rnd(90)) * LP_NS_PER_SEC;
+		p.start_ns = T0 + (int64_t)rnd(500) * LP_NS_PER_SEC;
+		p.end_ns = p.start_ns + (int64_t)rnd(10) * p.step_ns;
+		if (p.kind == LP_QUERY_INSTANT)
+			p.start_ns = p.end_ns;
+		answer_init(&a);
+		ask(engine, &p, &a, NULL);
+		ck_assert_msg(a.status == 200, "%s: %s", text, (const char *)a.body.data);
+		int64_t first = p.kind == LP_QUERY_INSTANT ? p.end_ns : p.start_ns / p.step_ns * p.step_ns;
+		uint32_t points = 0;
+
+		for (int64_t t = first; t < p.end_ns + (p.kind == LP_QUERY_INSTANT ? 1 : p.step_ns); t += p.step_ns, points++) {
+			double want = sample_sum(form, sel, f, t, range_s), got = answer_sum((const char *)a.body.data, t / LP_NS_PER_SEC);
+
+			ck_assert_msg(want == got, "%s at %lld: want %g, got %g", text, (long long)t, want, got);
+		}
+		ck_assert_uint_gt(points, 0);
+		answer_free(&a);
+	}
+	lp_engine_close(&engine);
+}
+END_TEST
+
+START_TEST(metric_queries_without_streams)
+{
+	struct lp_engine *engine = make_engine(1);
+	static const char sum[] = "{\"status\":\"success\",\"data\":{\"resultType\":\"vector\",\"result\":[{\"metric\":{},\"value\":[4000000000,\"2\"]}]";
+	struct lp_query_params p = params_of(LP_QUERY_INSTANT, "vector(1)+vector(1)");
+	struct answer a;
+
+	p.start_ns = p.end_ns = INT64_C(4000000000) * LP_NS_PER_SEC;
+	p.max_series = 10;
+	answer_init(&a);
+	ask(engine, &p, &a, NULL);
+	ck_assert_int_eq(a.status, 200);
+	ck_assert_msg(strncmp((const char *)a.body.data, sum, sizeof sum - 1) == 0, "%s", (const char *)a.body.data);
+	answer_free(&a);
+	p = params_of(LP_QUERY_RANGE, "sum(rate({app=\"api\"}[1m]))");
+	p.step_ns = 1000000;
+	answer_init(&a);
+	ask(engine, &p, &a, NULL);
+	ck_assert_int_eq(a.status, 400);
+	ck_assert_ptr_nonnull(strstr((const char *)a.body.data, "exceeded maximum resolution"));
+	answer_free(&a);
+	lp_engine_close(&engine);
+}
+END_TEST
+
 static void expect_body(struct lp_engine *engine, const struct lp_query_params *p, int status, const char *body)
 {
 	struct answer a;
@@ -790,6 +893,8 @@ int main(void)
 	tcase_add_unchecked_fixture(tc, setup, teardown);
 	tcase_add_loop_test(tc, log_queries_equal_the_naive_engine, 0, 2);
 	tcase_add_loop_test(tc, index_stats_are_exact, 0, 2);
+	tcase_add_loop_test(tc, metric_queries_equal_the_naive_engine, 0, 2);
+	tcase_add_test(tc, metric_queries_without_streams);
 	tcase_add_test(tc, names_values_series);
 	tcase_add_test(tc, the_original_shape);
 	tcase_add_test(tc, limits_deadline_and_bad_queries);

@@ -171,6 +171,42 @@ START_TEST(literals_are_required)
 }
 END_TEST
 
+/* A set finds the first of what its literals find one by one. */
+START_TEST(search_sets_agree)
+{
+	for (unsigned round = 0; round < 20000; round++) {
+		char text[160], texts[12][8];
+		const char *list[12], *want = NULL;
+		size_t n = rnd(sizeof text);
+		unsigned k = 1 + rnd(12);
+		bool fold = rnd(2);
+		struct lp_search_set set;
+		char *copy = malloc(n ? n : 1);
+
+		ck_assert_ptr_nonnull(copy);
+		for (size_t i = 0; i < n; i++)
+			copy[i] = (char)("abcdAB.-"[rnd(fold ? 8 : 4)]);
+		for (unsigned l = 0; l < k; l++) {
+			size_t len = 1 + rnd(6);
+
+			for (size_t i = 0; i < len; i++)
+				texts[l][i] = "abcd"[rnd(4)];
+			texts[l][len] = 0;
+			list[l] = texts[l];
+			struct lp_search one;
+
+			lp_search_init(&one, list[l], len, fold);
+			const char *at = lp_search_next(&one, copy, n);
+
+			want = at && (!want || at < want) ? at : want;
+		}
+		ck_assert_int_eq(lp_search_set_init(&set, list, k, fold), 0);
+		ck_assert_ptr_eq(lp_search_set_next(&set, copy, n), want);
+		free(copy);
+	}
+}
+END_TEST
+
 /* Against a plain loop, over lengths around the vector width. */
 START_TEST(search_agrees)
 {
@@ -216,6 +252,7 @@ int main(void)
 	tcase_add_loop_test(tc, literal_table, 0, sizeof literals / sizeof literals[0]);
 	tcase_add_test(tc, literals_are_required);
 	tcase_add_test(tc, search_agrees);
+	tcase_add_test(tc, search_sets_agree);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

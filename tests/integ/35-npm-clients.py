@@ -13,7 +13,7 @@ LINES = 500
 
 r = subprocess.run(['sh', HERE + '/install', DIR], capture_output=True, text=True)
 if r.returncode == 77:
-    skip(r.stdout.strip())
+    skip(r.stdout.strip().removeprefix('SKIP: '))
 assert r.returncode == 0, r.stdout + r.stderr
 
 

@@ -106,6 +106,8 @@ struct lp_query {
 	struct lp_line_filter *filter;
 	struct lp_pipeline *pipeline;           /* log queries: the stages behind the filter */
 	bool pipeline_drops;                    /* one of them may drop a line */
+	struct lp_pipeline_state **states;      /* that no task uses at the moment; lock */
+	size_t n_states, states_cap;
 	uint64_t rows_started;                  /* in the tasks taken so far; engine lock */
 	bool held;                              /* not in the ring: waits for a running task; engine lock */
 

@@ -354,6 +354,9 @@ static void query_release(struct lp_query *query)
 	free(query->plan.items);
 	free(query->plan.tasks);
 	lp_line_filter_close(&query->filter);
+	while (query->n_states)
+		lp_pipeline_state_close(&query->states[--query->n_states]);
+	free(query->states);
 	lp_pipeline_close(&query->pipeline);
 	lp_logql_free(&query->logql);
 	lp_snapshot_release(&query->snapshot);

@@ -358,6 +358,32 @@ static bool log_hold(struct lp_query *query, uint32_t task)
 	return false;
 }
 
+/* States are a few hundred KiB: hand them from task to task. */
+static int state_take(struct lp_query *query, struct lp_pipeline_state **ret_state)
+{
+	bool found;
+
+	pthread_mutex_lock(&query->lock);
+	found = query->n_states > 0;
+	if (found)
+		*ret_state = query->states[--query->n_states];
+	pthread_mutex_unlock(&query->lock);
+	return found ? 0 : lp_pipeline_state_open(query->pipeline, ret_state);
+}
+
+static void state_put(struct lp_query *query, struct lp_pipeline_state **state)
+{
+	if (!*state)
+		return;
+	pthread_mutex_lock(&query->lock);
+	if (lp_query_grow(query, (void **)&query->states, &query->states_cap, query->n_states + 1, sizeof *query->states) == 0) {
+		query->states[query->n_states++] = *state;
+		*state = NULL;
+	}
+	pthread_mutex_unlock(&query->lock);
+	lp_pipeline_state_close(state);
+}
+
 static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t index)
 {
 	const struct lp_task *task = &query->plan.tasks[index];
@@ -367,10 +393,10 @@ static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t in
 	scan.bound = atomic_load_explicit(&query->threshold, memory_order_relaxed);
 	scan.room = scan.limit > 100000 ? 200000 : 2 * scan.limit + 1024;
 	worker->cands.n = 0;
-	r = query->pipeline_drops ? lp_pipeline_state_open(query->pipeline, &scan.state) : 0;
+	r = query->pipeline_drops ? state_take(query, &scan.state) : 0;
 	if (r == 0)
 		r = task->seg == LP_SEG_WAL ? scan_live(&scan, task) : scan_block(&scan, task);
-	lp_pipeline_state_close(&scan.state);
+	state_put(query, &scan.state);
 	if (r == 0 && worker->cands.n)
 		r = settle(&scan);
 	if (r == 0)

@@ -13,6 +13,7 @@ PY_LOG_COMPILER = python3
 SH_LOG_COMPILER = sh
 UNIT_TESTS = $(check_PROGRAMS)
 include tests/integ/local.mk
+include tests/conformance/local.mk
 TESTS += $(INTEG_TESTS) $(CRASH_TESTS)
 
 

@@ -158,7 +158,7 @@ static int start(struct lp_writer *writer)
 	char wal_dir[4352], segments_dir[4352];
 	struct lp_sealer_config sealer_config = {
 		.block_bytes = (uint32_t)conf->storage.chunk_size_bytes,
-		.compress = conf->storage.compression_enabled,
+		.compress = true,
 		.sync = conf->storage.durability == LP_DURABILITY_SYNC,
 		.retention_days = conf->storage.retention_days,
 	};

@@ -51,6 +51,8 @@ static void run(struct lp_master *master, const struct lp_child *child, pid_t ma
 	/* Own process group: Ctrl-C on a terminal is the master's to translate. */
 	(void)setpgid(0, 0);
 	set_names(child);
+	/* The master stores it too, but perhaps later: nothing is published before the writer knows whom to kill for it. */
+	atomic_store(&lp_slot(master->proc.region, child->slot)->pid, (uint32_t)getpid());
 	(void)unsetenv("NOTIFY_SOCKET");
 	for (uint32_t i = 0; i < master->workers; i++)
 		if (master->listen_fds[i] >= 0 && (writer || i != child->worker))

@@ -97,14 +97,16 @@ static void reject(struct lp_writer *writer, uint32_t index, uint64_t start)
 {
 	struct lp_writer_lane *lane = &writer->lanes[index];
 
+	/* Before the worker is looked for: whoever published up to here is that worker or an earlier one, and dead below.  What comes
+	 * after it may be the good record of the next worker, which lives and would answer 2xx for it. */
+	uint64_t head = lp_lane_head(lane->lane);
+
 	lp_stat_add(writer->row, LP_STAT_WAL_ERRORS, 1);
 	if (!kill_worker(writer, index)) {
 		lane->retry_ms = lp_clock_mono_ms() + 1000;
 		lp_log(LP_ERROR, "worker published an invalid record and cannot be killed worker=%" PRIu32, index);
 		return;
 	}
-	uint64_t head = lp_lane_head(lane->lane);
-
 	lp_log(LP_ERROR, "worker published an invalid record: worker killed, unacknowledged bytes dropped worker=%" PRIu32
 	       " pos=%" PRIu64 " bytes=%" PRIu64, index, start, head - start);
 	lane->taken = head;

@@ -11,7 +11,6 @@
 #define LP_EXIT_OK 0
 #define LP_EXIT_FAILURE 1
 #define LP_EXIT_USAGE 64
-#define LP_EXIT_CANTCREATE 73           /* data directory or port */
 #define LP_EXIT_IO 74
 #define LP_EXIT_TEMPFAIL 75             /* another server holds the data directory */
 #define LP_EXIT_CONFIG 78

@@ -22,6 +22,7 @@ struct lp_proc {
 /* The shared region contradicts itself (lp_lane_error, lp_region_check): a child exits with it, the master then ends
  * everything and exits with it, and the service manager starts a server with a new region. */
 #define LP_EXIT_REGION 70
+#define LP_EXIT_CANTCREATE 73           /* data directory or port */
 
 /* Before the first LP_STATE_READY, a writer's exit code other than a signal's ends the server with the same code
  * (74 I/O, 78 a newer format ...); after it, every death is answered with a restart.

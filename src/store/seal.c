@@ -306,8 +306,18 @@ static int write_index(struct sealer *s, const char *path)
 
 static int make_day_dir(struct sealer *s, const char *dir)
 {
-	if (mkdir(dir, 0750) < 0 && errno != EEXIST)
-		return errno == EDQUOT ? -ENOSPC : -errno;
+	int r = mkdir(dir, 0750) < 0 ? -errno : 0;
+
+	if (r == -ENOENT) {
+		/* Somebody deleted all segments: the log must not wait for a restart, or it fills the disk. */
+		if (mkdir(s->config->segments_dir, 0750) < 0 && errno != EEXIST)
+			return errno == EDQUOT ? -ENOSPC : -errno;
+		r = s->config->sync ? lp_dir_sync_parent(s->config->segments_dir) : 0;
+		if (r == 0)
+			r = mkdir(dir, 0750) < 0 ? -errno : 0;
+	}
+	if (r < 0 && r != -EEXIST)
+		return r == -EDQUOT ? -ENOSPC : r;
 	/* Also when it was there: whoever made it may have died before its name was synced. */
 	return sync_dir(s, s->config->segments_dir);
 }

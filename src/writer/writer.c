@@ -42,6 +42,9 @@ static int make_dir(const struct lp_writer *writer, const char *name, char *path
 		return -ENAMETOOLONG;
 	if (mkdir(path, 0750) < 0 && errno != EEXIST)
 		return -errno;
+	/* Better no start than a server that is ready and refuses every push. */
+	if (access(path, R_OK | W_OK | X_OK) < 0)
+		return -errno;
 	/* Also when it was there: whoever made it may have died before this.  Without the name every line in it is lost. */
 	return lp_dir_sync(writer->proc->data_dir);
 }
@@ -166,8 +169,10 @@ static int start(struct lp_writer *writer)
 
 	if (r == 0)
 		r = make_dir(writer, "segments", segments_dir, sizeof segments_dir);
-	if (r < 0)
-		return fatal("cannot make its directories", r);
+	if (r < 0) {
+		fatal("cannot make its directories in the data directory, or write to them", r);
+		return LP_EXIT_CANTCREATE;
+	}
 	r = lp_seal_cleanup(segments_dir);
 	if (r < 0)
 		lp_log(LP_WARN, "segments: cannot be cleaned up error=\"%s\"", strerror(-r));

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Attacks that once worked: each symptom has its part."""
-import os, resource, shutil, socket, sys, time
+import os, resource, shutil, socket, subprocess, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -146,6 +146,41 @@ def pushes_into_a_deleted_log():
         s.verify()
 
 
+def sealing_stops_when_segments_are_deleted():
+    """The segments' directory is removed under the server: it makes it again, and sealing goes on without a restart."""
+    with Server(workers=1) as s:
+        s.start()
+        shutil.rmtree(s.data + '/segments')
+        assert s.push([({'app': 'after'}, [(now, 'y')])]).status == 204
+        assert s.request('POST', '/flush').status == 204
+        assert glob.glob(s.data + '/segments/*/*.index')
+        assert [r[1] for r in s.entries('{app="after"}', now, now + 1)] == ['y']
+        assert s.stop() == 0
+        s.verify()
+
+
+def ready_without_a_log_that_can_be_written():
+    """A directory that belongs to somebody else ends the start with a reason and code 73."""
+    if os.getuid() != 0 or not shutil.which('setpriv'):
+        return
+    nobody = 65534
+    with Server(workers=1) as s:
+        os.chmod(s.tmp, 0o755)
+        plain = s.argv
+        s.argv = lambda: ['setpriv', '--reuid', str(nobody), '--regid', str(nobody), '--clear-groups'] + plain()
+        if subprocess.run(s.argv()[:6] + ['test', '-x', BUILD + '/logpulse']).returncode:
+            return          # the build directory is private
+        for foreign in ('', '/wal', '/segments'):
+            os.makedirs(s.data + foreign)
+            if foreign:
+                os.chown(s.data, nobody, nobody)
+            s.start(wait=False)
+            assert s.proc.wait(30 * SLOW) == 73, (foreign, s.proc.returncode)
+            assert 'Permission denied' in open(s.log_path).read().split('fatal', 1)[1], foreign
+            shutil.rmtree(s.data)
+            os.unlink(s.log_path)
+
+
 def files_over_the_limit_end_the_writer():
     """Writes beyond RLIMIT_FSIZE fail like those of a bad disk: pushes get 503, and work again with room."""
     with Server({'storage.wal_file_min': '1MiB', 'storage.wal_file_max': '1MiB', 'ingest.commit_timeout': '1s'}, workers=1) as s:
@@ -163,5 +198,7 @@ def files_over_the_limit_end_the_writer():
 
 a_clock_years_ahead_deletes_everything()
 pushes_into_a_deleted_log()
+sealing_stops_when_segments_are_deleted()
+ready_without_a_log_that_can_be_written()
 files_over_the_limit_end_the_writer()
 done()

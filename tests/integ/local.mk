@@ -8,12 +8,15 @@ EXTRA_DIST += $(INTEG_TESTS) $(CRASH_TESTS) tests/crash/crash.py tests/lib/lptes
 
 # Preloaded into the server by tests/crash/powercut.py; not with sanitizers, whose runtime must come first.
 CRASH_TESTS += tests/crash/powercut.py
-EXTRA_DIST += tests/crash/recorder.c
+CRASH_TESTS += tests/crash/baddisk.py
+EXTRA_DIST += tests/crash/recorder.c tests/crash/baddisk.c tests/crash/baddisk.py
 if !SANITIZERS
-check_DATA += tests/crash/recorder.so
-CLEANFILES += tests/crash/recorder.so
+check_DATA += tests/crash/recorder.so tests/crash/baddisk.so
+CLEANFILES += tests/crash/recorder.so tests/crash/baddisk.so
 tests/crash/recorder.so: tests/crash/recorder.c
 	$(AM_V_CC)$(MKDIR_P) tests/crash && $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(srcdir)/tests/crash/recorder.c -ldl -lpthread
+tests/crash/baddisk.so: tests/crash/baddisk.c
+	$(AM_V_CC)$(MKDIR_P) tests/crash && $(CC) -std=gnu11 -O2 -Wall -Wextra -Werror -shared -fPIC -o $@ $(srcdir)/tests/crash/baddisk.c -ldl
 endif
 
 # npm's clients; contrib/check keeps what install fetches in build-check/clients.

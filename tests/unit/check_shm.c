@@ -189,6 +189,39 @@ START_TEST(lane_never_wraps)
 }
 END_TEST
 
+/* 4 GiB through one lane: positions go on beyond 32 bits, and records that fill it to the last byte still fit. */
+START_TEST(lane_passes_4_gib)
+{
+	uint64_t at = (UINT64_C(1) << 32) - 4 * LANE_BYTES + 16;
+	struct lp_lane *a = NULL, *b = NULL;
+	uint64_t pos = 0;
+	void *to = NULL;
+
+	atomic_store(&lane_shm()->head, at);
+	atomic_store(&lane_shm()->tail, at);
+	ck_assert_int_eq(lp_lane_open(region, 1, &a), 0);
+	ck_assert_int_eq(lp_lane_open(region, 1, &b), 0);
+	for (int i = 0; i < 16; i++, at += LANE_BYTES) {
+		const uint8_t *p = NULL;
+
+		ck_assert_int_eq(lp_lane_reserve(a, LANE_BYTES, &to, &pos), 0);
+		ck_assert_uint_eq(pos, at);
+		memset(to, i + 1, LANE_BYTES);
+		lp_lane_commit(a, LANE_BYTES);
+		ck_assert_int_eq(lp_lane_reserve(a, 1, &to, &pos), -ENOBUFS);
+		ck_assert_uint_eq(lp_lane_peek(b, &p, &pos), LANE_BYTES);
+		ck_assert_uint_eq(pos, at);
+		ck_assert(all_are(p, LANE_BYTES, (uint8_t)(i + 1)));
+		lp_lane_release(b, at + LANE_BYTES);
+	}
+	ck_assert_uint_gt(at, UINT64_C(1) << 32);
+	ck_assert_int_eq(lp_lane_error(a), 0);
+	ck_assert_int_eq(lp_lane_error(b), 0);
+	lp_lane_close(&a);
+	lp_lane_close(&b);
+}
+END_TEST
+
 START_TEST(lane_reservation_dies_with_its_process)
 {
 	void *p = NULL;
@@ -594,6 +627,7 @@ int main(void)
 	tcase_set_timeout(lane, 120);
 	tcase_add_test(lane, lane_limits);
 	tcase_add_test(lane, lane_never_wraps);
+	tcase_add_test(lane, lane_passes_4_gib);
 	tcase_add_test(lane, lane_reservation_dies_with_its_process);
 	tcase_add_test(lane, lane_refuses_corrupt_ends);
 	tcase_add_test(lane, lane_used_without_opening_it);

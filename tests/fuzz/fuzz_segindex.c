@@ -13,7 +13,7 @@ static void use(const struct lp_segindex *index)
 	const uint32_t *streams;
 	const char *s;
 	uint32_t n;
-	volatile uint64_t sum = 0;
+	volatile uint64_t sum __attribute__((unused)) = 0;
 
 	for (uint32_t i = 0; i < index->head.streams; i++) {
 		struct lp_segindex_stream stream;

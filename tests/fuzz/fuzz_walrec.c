@@ -9,7 +9,7 @@
 static void use(const uint8_t *rec, size_t n, bool checked)
 {
 	struct lp_walrec_head head;
-	volatile uint64_t sum = 0;
+	volatile uint64_t sum __attribute__((unused)) = 0;
 
 	if (lp_walrec_peek(rec, n, &head) < 0)
 		return;

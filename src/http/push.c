@@ -12,6 +12,7 @@
 #include "common/bytes.h"
 #include "common/clock.h"
 #include "common/fault.h"
+#include "common/jsonw.h"
 #include "common/log.h"
 
 #include <errno.h>
@@ -63,12 +64,19 @@ static void on_dispose(void *p)
 
 /* ---- answers ------------------------------------------------------------------------------------ */
 
-/* OTLP clients read a google.rpc.Status: 1 code, 2 message. */
+/* OTLP clients read a google.rpc.Status in the form of their request: 1 code, 2 message. */
 static void reply_error(struct lp_push *push, int status, const char *text)
 {
 	h2o_req_t *req = push->req;
 	struct lp_buf out = LP_BUF_INIT;
 
+	if (push->format == LP_PUSH_OTLP_JSON) {
+		lp_buf_printf(&out, "{\"code\":%d,\"message\":", status);
+		lp_jsonw_cstr(&out, text);
+		lp_buf_byte(&out, '}');
+		lp_reply_buf(req, status, "application/json", &out);
+		return;
+	}
 	if (push->format != LP_PUSH_OTLP_PROTO) {
 		lp_reply_text(req, status, text);
 		return;
@@ -480,7 +488,7 @@ void lp_push_ingest(struct lp_worker *worker, h2o_req_t *req, const char *name, 
 	start(worker, req, format, encoding);
 }
 
-void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+static void push_loki(struct lp_worker *worker, h2o_req_t *req, enum lp_push_format json_format)
 {
 	enum lp_content_encoding encoding;
 	int json = media_type(req, "application/json", 0);
@@ -494,19 +502,31 @@ void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, si
 	/* "snappy" names the block that a protobuf push is anyway. */
 	if (!json && encoding == LP_ENC_SNAPPY)
 		encoding = LP_ENC_IDENTITY;
-	start(worker, req, json ? LP_PUSH_LOKI_JSON : LP_PUSH_LOKI_PROTO, encoding);
+	start(worker, req, json ? json_format : LP_PUSH_LOKI_PROTO, encoding);
+}
+
+void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	push_loki(worker, req, LP_PUSH_LOKI_JSON);
+}
+
+void lp_push_prom(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	push_loki(worker, req, LP_PUSH_PROM_JSON);
 }
 
 void lp_push_otlp(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	enum lp_content_encoding encoding;
 
-	if (media_type(req, "application/x-protobuf", 0) != 1) {
-		refuse_early(worker, req, 415, "content type not supported, send application/x-protobuf");
+	bool json = media_type(req, "application/json", 0) == 1;
+
+	if (!json && media_type(req, "application/x-protobuf", 0) != 1) {
+		refuse_early(worker, req, 415, "content type not supported, send application/x-protobuf or application/json");
 		return;
 	}
 	if (content_encoding(worker, req, &encoding) == 0)
-		start(worker, req, LP_PUSH_OTLP_PROTO, encoding);
+		start(worker, req, json ? LP_PUSH_OTLP_JSON : LP_PUSH_OTLP_PROTO, encoding);
 }
 
 /* ---- time, open, close -------------------------------------------------------------------------- */

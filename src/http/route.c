@@ -48,6 +48,7 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ POST, "/loki/api/v1/push", lp_push_loki, 0 },
 	{ GET, "/log_level", lp_status_log_level, 0 },
 	{ GET, "/services", lp_status_services, 0 },
+	{ POST, "/api/prom/push", lp_push_prom, 0 },
 	{ POST, "/otlp/v1/logs", lp_push_otlp, 0 },
 	{ POST, "/ingest", lp_push_ingest, 0 },
 	{ GET, "/labels", lp_api_original_labels, 0 },

@@ -133,6 +133,7 @@ bool lp_push_pending(const struct lp_worker *worker);
 void lp_push_ingest(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_push_otlp(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_push_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_push_prom(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
 /* querystream.c */
 struct lp_job_options {

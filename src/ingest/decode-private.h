@@ -30,6 +30,8 @@ struct lp_push {
 	struct lp_arena arena;          /* unescaped names and values of the current stream */
 	struct lp_pairs labels, meta;
 	struct lp_buf canonical, meta_bytes, label_text;
+	const char *label_string;       /* of the current stream, between read_labels and begin_stream; NULL: none */
+	size_t label_string_len;
 	uint64_t streams;               /* seen in the body */
 	/* current stream */
 	bool stream_ok;
@@ -50,7 +52,9 @@ struct lp_push {
 int lp_push_loki_json(struct lp_push *push, const void *body, size_t len);
 int lp_push_original_json(struct lp_push *push, const void *body, size_t len);
 int lp_push_loki_proto(struct lp_push *push, const void *body, size_t len);
+int lp_push_prom_json(struct lp_push *push, const void *body, size_t len);
 int lp_push_otlp_proto(struct lp_push *push, const void *body, size_t len);
+int lp_push_otlp_json(struct lp_push *push, const void *body, size_t len);
 int lp_push_original_msgpack(struct lp_push *push, const void *body, size_t len);
 
 /* -EBADMSG with the text. */
@@ -80,7 +84,10 @@ int lp_push_json_line(struct lp_push *push, struct lp_json *js, size_t *ret_len)
 /* A JSON object of strings becomes metadata. */
 int lp_push_json_metadata(struct lp_push *push, struct lp_json *js, bool loki);
 
-/* What differs between the two JSON pushes. */
+/* A stream begins whose labels are Loki's label string. */
+int lp_push_label_string(struct lp_push *push, const char *s, size_t n);
+
+/* What differs between the JSON pushes of streams. */
 struct lp_json_form {
 	const char *labels_key, *entries_key;
 	int (*read_labels)(struct lp_push *push, struct lp_json *js);

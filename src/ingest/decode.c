@@ -569,7 +569,9 @@ static const char *fatal_prefix(enum lp_push_format format)
 	case LP_PUSH_ORIGINAL_MSGPACK: return "Invalid MessagePack: ";
 	case LP_PUSH_LOKI_JSON:
 	case LP_PUSH_LOKI_PROTO:
-	case LP_PUSH_OTLP_PROTO: break;
+	case LP_PUSH_PROM_JSON:
+	case LP_PUSH_OTLP_PROTO:
+	case LP_PUSH_OTLP_JSON: break;
 	}
 	return "";
 }
@@ -585,7 +587,7 @@ static void finish(struct lp_push *push, bool fatal)
 		memset(result->discarded, 0, sizeof result->discarded);
 		lp_buf_str(&result->message, fatal_prefix(push->format));
 		lp_buf_str(&result->message, push->fatal);
-	} else if (!push->streams && push->format != LP_PUSH_OTLP_PROTO) {
+	} else if (!push->streams && push->format != LP_PUSH_OTLP_PROTO && push->format != LP_PUSH_OTLP_JSON) {
 		result->status = original ? 400 : 422;
 		lp_buf_str(&result->message, original ? "Validation error: streams cannot be empty"
 						      : "error at least one valid stream is required for ingestion");
@@ -622,6 +624,8 @@ int lp_push_decode_with(enum lp_push_format format, const void *body, size_t len
 	case LP_PUSH_ORIGINAL_MSGPACK: r = lp_push_original_msgpack(push, body, len); break;
 	case LP_PUSH_LOKI_JSON: r = lp_push_loki_json(push, body, len); break;
 	case LP_PUSH_OTLP_PROTO: r = lp_push_otlp_proto(push, body, len); break;
+	case LP_PUSH_OTLP_JSON: r = lp_push_otlp_json(push, body, len); break;
+	case LP_PUSH_PROM_JSON: r = lp_push_prom_json(push, body, len); break;
 	case LP_PUSH_LOKI_PROTO: r = lp_push_loki_proto(push, body, len); break;
 	}
 	if (!r || r == -EBADMSG) {

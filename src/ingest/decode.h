@@ -13,6 +13,8 @@ enum lp_push_format {
 	LP_PUSH_LOKI_JSON,      /* POST /loki/api/v1/push, application/json */
 	LP_PUSH_LOKI_PROTO,     /* POST /loki/api/v1/push, protobuf; the snappy block has been undone already */
 	LP_PUSH_OTLP_PROTO,     /* POST /otlp/v1/logs, protobuf */
+	LP_PUSH_OTLP_JSON,      /* POST /otlp/v1/logs, application/json */
+	LP_PUSH_PROM_JSON,      /* POST /api/prom/push, application/json; its protobuf is LP_PUSH_LOKI_PROTO */
 };
 
 enum lp_content_encoding { LP_ENC_IDENTITY, LP_ENC_GZIP, LP_ENC_DEFLATE, LP_ENC_ZSTD, LP_ENC_SNAPPY };

@@ -1,4 +1,4 @@
-/* The frame of both JSON pushes: {"streams":[{labels, entries}]}.
+/* The frame of the three JSON pushes of streams: {"streams":[{labels, entries}]}.
  *
  * One pass over the text; where the entries stand before the labels, they are passed over once and read when the
  * labels are known.  Process: worker; memory only. */

@@ -77,14 +77,14 @@ static int add_label(void *ctx, const char *name, size_t name_len, const char *v
 	return lp_push_label(ctx, name, name_len, value, value_len);
 }
 
-static int begin_stream(struct lp_push *push, struct lp_wire labels)
+int lp_push_label_string(struct lp_push *push, const char *s, size_t n)
 {
 	struct lp_label_sink sink = { add_label, push, &push->arena };
 	struct lp_buf error = LP_BUF_INIT;
 	const char *text = NULL;
 
 	lp_buf_str(&error, "couldn't parse labels: ");
-	int r = lp_label_string_scan((const char *)labels.p, (size_t)(labels.end - labels.p), &sink, &error);
+	int r = lp_label_string_scan(s, n, &sink, &error);
 
 	if (r == -EINVAL) {
 		text = lp_buf_cstr(&error);
@@ -116,7 +116,7 @@ static int read_stream(struct lp_push *push, struct lp_wire w)
 	int r = find_labels(push, w, &labels);
 
 	if (!r)
-		r = begin_stream(push, labels);
+		r = lp_push_label_string(push, (const char *)labels.p, (size_t)(labels.end - labels.p));
 	if (r < 0)
 		return r;
 	while ((r = lp_wire_next(push, &w, &f)) == 1) {

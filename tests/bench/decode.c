@@ -65,7 +65,10 @@ static void put_entry(enum lp_push_format format, struct lp_buf *b, uint64_t ts,
 		lp_buf_str(b, "}");
 		break;
 	case LP_PUSH_LOKI_PROTO: put_proto_entry(b, ts, line, n); break;
-	case LP_PUSH_OTLP_PROTO: break; /* not measured here */
+	case LP_PUSH_OTLP_PROTO:        /* not measured here */
+	case LP_PUSH_OTLP_JSON:
+	case LP_PUSH_PROM_JSON:
+		break;
 	case LP_PUSH_ORIGINAL_MSGPACK:
 		for (int i = 0; i < 8; i++)
 			be[8 - i] = (uint8_t)(ts >> 8 * i);

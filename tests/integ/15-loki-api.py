@@ -182,7 +182,39 @@ def otlp(s):
     for _ in range(40):
         deep = [deep]
     assert post(otlp_logs({}, '', [{'ts': base, 'body': deep}])).status == 400
-    text_error(s.post('/otlp/v1/logs', '{}'), 415, 'content type not supported')
+    text_error(s.post('/otlp/v1/logs', '{}', 'text/plain'), 415, 'content type not supported')
+
+
+def otlp_json(s):
+    post = lambda b, **h: s.post('/otlp/v1/logs', b, 'application/json; charset=utf-8', headers=h)
+    text = lambda k, v: {'key': k, 'value': {'stringValue': v}}
+    body = json.dumps({'resourceLogs': [{'resource': {'attributes': [text('service.name', 'json-shop'), text('host.name', 'h')]}, 'scopeLogs': [
+        {'scope': {'name': 'lib'}, 'logRecords': [{
+            'timeUnixNano': str(base), 'severityNumber': 9, 'severityText': 'INFO', 'body': {'stringValue': 'caf\u00e9'}, 'traceId': '0A' * 16, 'spanId': 'ff' * 8,
+            'attributes': [{'key': 'n', 'value': {'intValue': '7'}}, {'key': 'b', 'value': {'bytesValue': '/w=='}}], 'unknown': [{}]}]}]}]}).encode()
+    for send in (lambda: post(body), lambda: post(gzip.compress(body), **{'Content-Encoding': 'gzip'})):     # the second one is a retry
+        assert send().status == 204
+        got = [(t, l, dict(m)) for t, l, m in s.entries('{service_name="json-shop"}', base, base + S)]
+        assert got == [(base, 'caf\u00e9', {'service_name': 'json-shop', 'host_name': 'h', 'scope_name': 'lib', 'severity_number': '9', 'severity_text': 'INFO',
+                                           'trace_id': '0a' * 16, 'span_id': 'ff' * 8, 'n': '7', 'b': '/w=='})], got
+    r = post(b'{"resourceLogs":[{}')
+    assert r.status == 400 and r.headers['content-type'] == 'application/json' and r.json()['code'] == 400 and r.json()['message'], r
+
+
+def prom_push(s):
+    """The first of Loki's push routes."""
+    at = time.strftime('%Y-%m-%dT%H:%M:%S.5Z', time.gmtime(hour))
+    post = lambda labels, ts: s.post('/api/prom/push', {'streams': [{'labels': labels, 'entries': [{'ts': ts, 'line': 'of old'}]}]})
+    assert post('{app="old", pod="p"}', at).status == 204
+    assert [(t, l) for t, l, m in s.entries('{app="old", pod="p"}', base, base + S)] == [(base + S // 2, 'of old')]
+    text_error(post('{app="old"}', 'soon'), 400, "timestamp 'soon' is not of RFC 3339")
+    text_error(post('{app=old}', at), 400, "couldn't parse labels: ")
+    entry = pb((1, pb((1, hour), (2, 7))), (2, 'of old in protobuf'))
+    block = pb((1, pb((1, '{app="old", pod="q"}'), (2, entry))))
+    assert len(block) < 128
+    snappy = bytes([len(block), 60 << 2, len(block) - 1]) + block       # one literal
+    assert s.post('/api/prom/push', snappy, 'application/x-protobuf').status == 204
+    assert [(t, l) for t, l, m in s.entries('{app="old", pod="q"}', base, base + S)] == [(base + 7, 'of old in protobuf')]
 
 
 def status(s):
@@ -204,6 +236,8 @@ with Server(OPTIONS) as s:
     detected_labels(s)
     detected_fields(s)
     otlp(s)
+    otlp_json(s)
+    prom_push(s)
     status(s)
     assert s.stop() == 0
 

@@ -19,8 +19,7 @@ assert r.returncode == 0, r.stdout + r.stderr
 
 def run_client(server, name, base_ms):
     """[(ns, line, labels, metadata)] that the client meant to send, sorted."""
-    config = json.dumps({'url': 'http://127.0.0.1:%d' % server.port, 'lines': LINES, 'base_ms': base_ms,
-                         'otlp_json': server.post('/otlp/v1/logs', '{}').status != 415})
+    config = json.dumps({'url': 'http://127.0.0.1:%d' % server.port, 'lines': LINES, 'base_ms': base_ms})
     p = subprocess.run(['node', os.path.join(HERE, name), config], capture_output=True, timeout=120 * SLOW,
                        env=dict(os.environ, NODE_PATH=os.path.join(DIR, 'node_modules')))
     assert p.returncode == 0 and not p.stderr, '%s exits with %d\n%s' % (name, p.returncode, p.stderr.decode()[-3000:])

@@ -94,6 +94,46 @@ START_TEST(original_refusals)
 }
 END_TEST
 
+#define AB "\"labels\":\"{a=\\\"b\\\"}\""
+static const struct case_ prom_cases[] = {
+	{ "", 400, "EOF" },
+	{ "{}", 422, NO_STREAM },
+	{ "{\"streams\":[{\"labels\":\"{}\",\"entries\":[{\"ts\":\"2026-11-01T00:01:00Z\",\"line\":\"x\"}]}]}", 400, NO_LABELS },
+	{ "{\"streams\":[{\"labels\":\"{1a=\\\"b\\\"}\",\"entries\":[]}]}", 400,
+	  "couldn't parse labels: 1:2: parse error: unexpected character inside braces: '1'" },
+	{ "{\"streams\":[{\"labels\":{\"a\":\"b\"},\"entries\":[]}]}", 400, "expected the labels as a string at byte 22" },
+	{ "{\"streams\":[{" AB ",\"entries\":[{\"ts\":\"yesterday\",\"line\":\"x\"}]}]}", 400, "timestamp 'yesterday' is not of RFC 3339" },
+	{ "{\"streams\":[{" AB ",\"entries\":[{\"ts\":1,\"line\":\"x\"}]}]}", 400, "expected a timestamp in quotes at byte 51" },
+	{ "{\"streams\":[{" AB ",\"entries\":[{\"ts\":\"2026-11-01T00:01:00Z\",\"line\":1}]}]}", 400, NULL },
+	{ "{\"streams\":[{" AB ",\"entries\":[{\"line\":\"x\"}]}]}", 400, NULL },
+	{ "{\"streams\":[{" AB ",\"entries\":[{\"ts\":\"9999-11-01T00:01:00Z\",\"line\":\"x\"}]}]}", 400, NULL },
+	{ "{\"streams\":[{" AB ",\"entries\":[{\"ts\":\"2026-11-01T00:01:00Z\",\"line\":\"x\",\"more\":[{}]}]}]}", 204, "" },
+};
+
+START_TEST(prom_refusals)
+{
+	run_case(LP_PUSH_PROM_JSON, &prom_cases[_i]);
+}
+END_TEST
+
+START_TEST(prom_accepts)
+{
+	/* entries before labels, an offset, a line without escapes and one with */
+	static const char body[] = "{\"streams\":[{\"entries\":[{\"ts\":\"2026-11-01T01:01:00.000000007+01:00\",\"line\":\"one\"},"
+				   "{\"line\":\"t\\u0077o\",\"ts\":\"2026-11-01T00:01:01Z\"}],\"labels\":\"{b=\\\"2\\\", a=\\\"1\\\"}\"},"
+				   "{\"labels\":\"{bad\",\"entries\":[{\"ts\":\"2026-11-01T00:01:01Z\",\"line\":\"x\"}]}]}";
+	struct pushed p;
+
+	ck_assert_int_eq(push_body(&p, LP_PUSH_PROM_JSON, body, sizeof body - 1), 0);
+	ck_assert_int_eq(p.result.status, 400);         /* the second stream; the first is kept */
+	ck_assert_uint_eq(p.result.accepted, 2);
+	ck_assert_str_eq(labels_text(&p, 0), "{a=\"1\", b=\"2\"}");
+	ck_assert_str_eq(entry_text(&p, 0, 0), "1793491260000000007 one");
+	ck_assert_str_eq(entry_text(&p, 0, 1), "1793491261000000000 two");
+	push_free(&p);
+}
+END_TEST
+
 START_TEST(loki_accepts)
 {
 	/* values before stream, white space, unknown keys, escapes, all shapes of metadata, two streams */
@@ -392,6 +432,8 @@ int main(void)
 	tcase_set_timeout(t, 60);
 	tcase_add_loop_test(t, loki_refusals, 0, LP_ARRAY_LEN(loki_cases));
 	tcase_add_loop_test(t, original_refusals, 0, LP_ARRAY_LEN(original_cases));
+	tcase_add_loop_test(t, prom_refusals, 0, LP_ARRAY_LEN(prom_cases));
+	tcase_add_test(t, prom_accepts);
 	tcase_add_test(t, loki_accepts);
 	tcase_add_test(t, original_accepts);
 	tcase_add_test(t, invalid_utf8_is_stored);

@@ -51,8 +51,6 @@ async function run(service, first, Exporter, compression) {
 	let first = 0;
 
 	for (const [name, Exporter, compression] of [['json', Json, 'none'], ['json-gzip', Json, 'gzip'], ['proto', Proto, 'none'], ['proto-gzip', Proto, 'gzip']]) {
-		if (Exporter === Json && !config.otlp_json)
-			continue;
 		await run('otlp-' + name, first, Exporter, compression);
 		first += config.lines;
 	}

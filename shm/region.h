@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define LP_REGION_MAGIC UINT64_C(0x314e474552504c4c)    /* "LLPREGN1" */
-#define LP_REGION_VERSION 2u
+#define LP_REGION_VERSION 3u
 #define LP_MAX_WORKERS 64
 #define LP_MAX_SLOTS (LP_MAX_WORKERS + 4)               /* master, writer, notifier, one spare */
 
@@ -45,6 +45,7 @@ struct lp_state_shm {
 	 * hold sealing up).  flush_requested: workers, seq_cst.  flush_done: writer, release; outlives the writer's restart. */
 	alignas(64) _Atomic uint32_t flush_requested;
 	_Atomic uint32_t flush_done;
+	_Atomic uint32_t log_level;             /* for all processes: enum lp_log_level + 1; 0 as configured.  Workers set, master clears */
 };
 
 struct lp_region_shm;

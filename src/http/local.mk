@@ -13,5 +13,5 @@ tests_unit_check_http_params_LDADD = src/http/libhttp.a src/common/libcommon.a $
 # One worker with a scripted engine; tests/integ/05-worker.py drives it.
 noinst_PROGRAMS += tests/integ/worker_harness
 tests_integ_worker_harness_SOURCES = tests/integ/worker_harness.c
-tests_integ_worker_harness_LDADD = src/http/libhttp.a src/ingest/libingest.a src/conf/libconf.a $(QUERY_LIBS) \
+tests_integ_worker_harness_LDADD = src/http/libhttp.a src/master/libmaster.a src/ingest/libingest.a src/conf/libconf.a $(QUERY_LIBS) \
 	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) -lm

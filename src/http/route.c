@@ -46,7 +46,7 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ GET | POST, "/loki/api/v1/query", lp_api_query, 0 },
 	{ GET, "/prometheus-metrics", lp_status_metrics, 0 },
 	{ POST, "/loki/api/v1/push", lp_push_loki, 0 },
-	{ GET, "/log_level", lp_status_log_level, 0 },
+	{ GET | POST, "/log_level", lp_status_log_level, 0 },
 	{ GET, "/services", lp_status_services, 0 },
 	{ POST, "/api/prom/push", lp_push_prom, 0 },
 	{ POST, "/otlp/v1/logs", lp_push_otlp, 0 },

@@ -3,8 +3,12 @@
 #include "http/worker.h"
 
 #include "common/clock.h"
+#include "common/bytes.h"
 #include "common/jsonw.h"
+#include "common/log.h"
 #include "config.h"
+#include "http/match.h"
+#include "http/params.h"
 
 #include <string.h>
 
@@ -91,13 +95,47 @@ void lp_status_services(struct lp_worker *worker, h2o_req_t *req, const char *na
 	lp_reply_text(req, 200, text);
 }
 
-/* The level in the configuration; it is changed there, with a reload. */
+static const char *const level_words[] = { "debug", "info", "warn", "error" };
+
+static void set_log_level(struct lp_worker *worker, h2o_req_t *req)
+{
+	struct lp_form form = LP_FORM_INIT;
+	struct lp_buf out = LP_BUF_INIT, text = { .max = 1024 };
+	const struct lp_param *param;
+	bool known = false;
+
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	param = lp_form_get(&form, "log_level");
+	for (unsigned i = 0; i < LP_ARRAY_LEN(level_words) && param && !known; i++) {
+		known = strlen(level_words[i]) == param->value_len && memcmp(level_words[i], param->value, param->value_len) == 0;
+		if (known) {
+			lp_log(LP_WARN, "log level changed level=%s", level_words[i]);
+			lp_proc_set_log_level(worker->proc, (enum lp_log_level)i);
+			lp_buf_printf(&text, "Log level set to %s", level_words[i]);
+		}
+	}
+	if (!known)
+		lp_buf_printf(&text, "unrecognized log level \"%.*s\"", param ? (int)(param->value_len < 64 ? param->value_len : 64) : 0,
+			      param ? param->value : "");
+	lp_buf_printf(&out, "{\"status\":\"%s\",\"message\":", known ? "success" : "failed");
+	lp_jsonw_str(&out, (const char *)text.data, text.len);
+	lp_buf_byte(&out, '}');
+	lp_reply_buf(req, known ? 200 : 400, LP_JSON, &out);
+	lp_buf_free(&text);
+	lp_form_free(&form);
+}
+
+/* POST log_level=..., as Loki's; until the next reload. */
 void lp_status_log_level(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	static const char *const levels[] = { "debug", "info", "warn", "error" };
 	char text[64];
 
-	snprintf(text, sizeof text, "{\"message\":\"Current log level is %s\"}", levels[lp_worker_conf(worker)->logging.level]);
+	if (lp_method_parse(req->method.base, req->method.len) == LP_METHOD_POST) {
+		set_log_level(worker, req);
+		return;
+	}
+	snprintf(text, sizeof text, "{\"message\":\"Current log level is %s\"}", level_words[lp_proc_log_level(worker->proc)]);
 	lp_reply(req, 200, LP_JSON, text, strlen(text));
 }
 

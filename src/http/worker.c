@@ -79,6 +79,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 	if (now_ms - worker->swept_ms >= TICK_MS - FAST_TICK_MS / 2) {
 		worker->swept_ms = now_ms;
 		atomic_store_explicit(&worker->slot->alive_mono_ms, now_ms, memory_order_relaxed);
+		lp_proc_follow_log_level(worker->proc);
 		if (worker->query.catalog)
 			lp_catalog_tick(worker->query.catalog);
 		lp_sweep(worker, now_ms);
@@ -121,7 +122,6 @@ static void reload(struct lp_worker *worker)
 {
 	if (lp_proc_reload(worker->proc) < 0)
 		return;                 /* it has said why; the old one stays */
-	lp_log_set_level((enum lp_log_level)lp_worker_conf(worker)->logging.level);
 	lp_auth_load(worker);
 	(void)lp_server_tls(worker);
 	lp_log(LP_INFO, "configuration reloaded");

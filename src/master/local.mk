@@ -1,11 +1,11 @@
 noinst_LIBRARIES += src/master/libmaster.a
-src_master_libmaster_a_SOURCES = src/master/master.c src/master/master.h src/master/proc.c src/master/proc.h \
+src_master_libmaster_a_SOURCES = src/master/master.c src/master/master.h src/master/proc.c src/master/proc.h src/master/loglevel.c \
 	src/master/supervise.c src/master/child.c src/master/child.h src/master/data.c src/master/listen.c src/master/rights.c
 src_master_libmaster_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
 
 bin_PROGRAMS += logpulse
 logpulse_SOURCES = src/master/main.c
-# The second libmaster.a: workers and writer call lp_proc_reload().
+# The second libmaster.a: workers and writer call lp_proc_*().
 logpulse_LDADD = src/master/libmaster.a src/http/libhttp.a src/writer/libwriter.a src/master/libmaster.a \
 	src/query/libquery.a src/ingest/libingest.a src/conf/libconf.a $(STORE_LIBS) \
 	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) $(RE2_LIBS) -lstdc++ -lm

@@ -27,6 +27,6 @@ int lp_proc_reload(struct lp_proc *proc)
 	lp_conf_free(&proc->old_conf);
 	proc->old_conf = proc->conf;
 	proc->conf = fresh;
-	lp_log_set_level((enum lp_log_level)fresh->logging.level);
+	lp_proc_reset_log_level(proc);
 	return 0;
 }

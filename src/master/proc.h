@@ -2,6 +2,7 @@
 #ifndef LP_MASTER_PROC_H
 #define LP_MASTER_PROC_H
 
+#include "common/log.h"
 #include "conf/conf.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
@@ -17,6 +18,7 @@ struct lp_proc {
 	int listen_fd;                  /* workers: own SO_REUSEPORT socket; others -1 */
 	int signal_fd;                  /* signalfd for TERM, INT, HUP, USR1 (all blocked): add it to the loop and read it */
 	char data_dir[4096];            /* absolute storage.path */
+	uint32_t log_level_word;        /* last seen by lp_proc_follow_log_level */
 };
 
 /* The shared region contradicts itself (lp_lane_error, lp_region_check): a child exits with it, the master then ends
@@ -32,5 +34,11 @@ int lp_writer_main(struct lp_proc *proc);       /* src/writer/writer.c */
 
 /* Load the configuration again (SIGHUP): 0 and proc->conf replaced, or the old one stays and the reason is logged. */
 int lp_proc_reload(struct lp_proc *proc);
+
+/* loglevel.c.  Every process calls follow about once a second; set is for all of them, until a reload. */
+enum lp_log_level lp_proc_log_level(const struct lp_proc *proc);
+void lp_proc_set_log_level(struct lp_proc *proc, enum lp_log_level level);
+void lp_proc_follow_log_level(struct lp_proc *proc);
+void lp_proc_reset_log_level(struct lp_proc *proc);     /* by lp_proc_reload: as configured again */
 
 #endif

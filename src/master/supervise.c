@@ -348,6 +348,7 @@ static void tick(struct super *s)
 	if (s->phase == PHASE_START)
 		(void)sd_notify(0, "STATUS=Recovering the write-ahead log\nEXTEND_TIMEOUT_USEC=10000000");
 	atomic_store(&lp_slot(s->m->proc.region, LP_SLOT_MASTER)->alive_mono_ms, s->now_ms);
+	lp_proc_follow_log_level(&s->m->proc);
 	watch(s);
 }
 

@@ -245,6 +245,7 @@ static void tick(struct lp_writer *writer)
 	int64_t max_age_ns = writer->proc->conf->storage.wal_max_age * LP_NS_PER_MS;
 
 	atomic_store_explicit(&writer->slot->alive_mono_ms, lp_clock_mono_ms(), memory_order_relaxed);
+	lp_proc_follow_log_level(writer->proc);
 	/* The directory may be gone as well, so only a new start makes it whole.  At most a second of pushes was acknowledged in
 	 * vain; what is in the lanes is stored by the next writer. */
 	if (lp_wal_is_removed(writer->wal)) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The rest of Loki's HTTP API: what Grafana asks besides queries (feature reference 2.2)."""
-import gzip, os, struct, sys, time
+import gzip, os, signal, struct, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -224,7 +224,40 @@ def status(s):
     assert set(s.get('/loki/api/v1/status/buildinfo').json()) == {'version', 'revision', 'branch', 'buildUser', 'buildDate', 'goVersion'}
     assert b'max_query_series: 500\n' in s.get('/config/tenant/v1/limits').body
     assert s.get('/services').body == b'server => Running\nwriter => Running\nquerier => Running\n'
-    assert s.get('/log_level').json() == {'message': 'Current log level is info'}
+
+
+def log_level(s):
+    """POST counts for the master, the writer and every worker, until a reload."""
+    set_level = lambda level: s.post('/log_level', urllib.parse.urlencode({'log_level': level}), 'application/x-www-form-urlencoded')
+    current = lambda: s.get('/log_level').json()['message']
+    sealed = lambda: open(s.log_path, errors='replace').read().count('sealed file=')       # what the writer says at level info
+
+    def seal():
+        assert s.push([({'app': 'level'}, [(base, str(time.monotonic_ns()))])]).status == 204
+        assert s.request('POST', '/flush').status == 204
+        return sealed()
+
+    def until(said):
+        """Seal until that is said, or not: a process looks at the level once a second."""
+        end = time.monotonic() + 20 * SLOW
+        while (lambda before: (seal() > before) != said)(sealed()):
+            assert time.monotonic() < end, 'the writer does not follow'
+
+    assert current() == 'Current log level is info'
+    for level in ('loud', '', 'INFO', 'fatal'):
+        r = set_level(level)
+        assert r.status == 400 and r.json() == {'status': 'failed', 'message': 'unrecognized log level "%s"' % level}, r
+    assert s.request('POST', '/log_level').status == 400
+    until(True)
+    r = set_level('error')
+    assert r.status == 200 and r.json() == {'status': 'success', 'message': 'Log level set to error'}, r
+    for _ in range(10):
+        assert current() == 'Current log level is error'        # whichever worker answers
+    until(False)
+    s.proc.send_signal(signal.SIGHUP)
+    until(True)
+    assert current() == 'Current log level is info'
+    assert set_level('debug').status == 200 and current() == 'Current log level is debug'
 
 
 with Server(OPTIONS) as s:
@@ -239,6 +272,7 @@ with Server(OPTIONS) as s:
     otlp_json(s)
     prom_push(s)
     status(s)
+    log_level(s)
     assert s.stop() == 0
 
 with Server(dict(OPTIONS, **{'tenants.enabled': 'true'})) as s:

@@ -404,6 +404,36 @@ START_TEST(reload_good_and_bad)
 }
 END_TEST
 
+START_TEST(log_level_of_all)
+{
+	struct lp_region_config one = { .workers = 1, .lane_bytes = 64 << 10 };
+	struct lp_conf conf = { .logging.level = LP_WARN };
+	struct lp_proc master = { .conf = &conf, .slot = LP_SLOT_MASTER }, worker = { .conf = &conf, .slot = LP_SLOT_WORKER(0) };
+
+	ck_assert_int_eq(lp_region_create(&one, &master.region), 0);
+	worker.region = master.region;
+	lp_proc_set_log_level(&worker, LP_DEBUG);
+	ck_assert(lp_log_enabled(LP_DEBUG));
+	lp_log_set_level(LP_WARN);              /* what follows is another process */
+	lp_proc_follow_log_level(&master);
+	ck_assert(lp_log_enabled(LP_DEBUG) && lp_proc_log_level(&master) == LP_DEBUG);
+	/* A worker that reloads before the master did asks again; the master's reload ends it for both. */
+	lp_proc_reset_log_level(&worker);
+	ck_assert(!lp_log_enabled(LP_INFO) && lp_proc_log_level(&worker) == LP_DEBUG);
+	lp_proc_follow_log_level(&worker);
+	ck_assert(lp_log_enabled(LP_DEBUG));
+	lp_proc_reset_log_level(&master);
+	lp_log_set_level(LP_DEBUG);
+	lp_proc_follow_log_level(&worker);
+	ck_assert(!lp_log_enabled(LP_INFO) && lp_proc_log_level(&worker) == LP_WARN);
+	/* Somebody wrote over it. */
+	atomic_store(&lp_region_state(master.region)->log_level, 0xffffffffu);
+	lp_proc_follow_log_level(&worker);
+	ck_assert(!lp_log_enabled(LP_INFO) && lp_log_enabled(LP_WARN) && lp_proc_log_level(&worker) == LP_WARN);
+	lp_region_close(&master.region);
+}
+END_TEST
+
 START_TEST(lock_and_port)
 {
 	char other_data[80], other_port[8];
@@ -589,6 +619,7 @@ int main(void)
 	tcase_add_test(tcase, second_signal_ends_at_once);
 	tcase_add_test(tcase, deadlines_of_a_drain);
 	tcase_add_test(tcase, reload_good_and_bad);
+	tcase_add_test(tcase, log_level_of_all);
 	tcase_add_test(tcase, lock_and_port);
 	tcase_add_test(tcase, takes_a_given_socket);
 	tcase_add_test(tcase, tells_the_service_manager);

@@ -1,4 +1,4 @@
-/* Routes that Grafana asks besides queries: format_query, index/volume, detected labels and fields, limits, services.
+/* Routes that Grafana asks besides queries: format_query, index/volume, patterns, detected labels and fields, limits, services.
  * Guarantees: a parameter that Loki refuses is refused with its status and text.  Process: worker, event loop; keeps nothing. */
 #include "http/queryapi.h"
 
@@ -14,6 +14,7 @@
 #define DEFAULT_VOLUME_LIMIT 100
 #define DEFAULT_LINE_LIMIT 100
 #define DEFAULT_FIELD_LIMIT 1000
+#define MIN_PATTERN_STEP (10 * LP_NS_PER_SEC)
 
 /* ---- format_query ------------------------------------------------------------------------------- */
 
@@ -144,6 +145,37 @@ void lp_api_volume_range(struct lp_worker *worker, h2o_req_t *req, const char *n
 	volume(worker, req, LP_QUERY_VOLUME_RANGE, "volume_range");
 }
 
+/* ---- patterns ----------------------------------------------------------------------------------- */
+
+static int patterns_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
+{
+	int r = lp_api_meta_params(worker, form, params, error);
+
+	if (r == 0)
+		r = lp_api_check_text(worker, params, error);
+	if (r == 0)
+		r = lp_param_step(form, params->start_ns, params->end_ns, &params->step_ns, error);
+	/* Loki keeps patterns in steps of ten seconds: no answer is finer. */
+	if (r == 0 && params->step_ns < MIN_PATTERN_STEP)
+		params->step_ns = MIN_PATTERN_STEP;
+	return r;
+}
+
+void lp_api_patterns(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	struct lp_query_params params = { .kind = LP_QUERY_PATTERNS, .limit = 1 };      /* not a number of lines: those are sampled */
+	struct lp_buf error = LP_BUF_INIT;
+	struct lp_form form = LP_FORM_INIT;
+
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	if (patterns_params(worker, &form, &params, &error) < 0) {
+		lp_api_bad(req, &form, &error);
+		return;
+	}
+	lp_api_submit(worker, req, &form, &params, "patterns");
+}
+
 /* ---- detected ----------------------------------------------------------------------------------- */
 
 void lp_api_detected_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
@@ -247,7 +279,7 @@ void lp_api_drilldown_limits(struct lp_worker *worker, h2o_req_t *req, const cha
 		      (long long)conf->limits.max_query_series);
 	json_duration(&out, "query_timeout", conf->limits.query_timeout);
 	json_duration(&out, "retention_period", conf->storage.retention_days * (LP_NS_PER_DAY / LP_NS_PER_MS));
-	lp_buf_str(&out, "\"volume_enabled\":true,\"volume_max_series\":1000},\"pattern_ingester_enabled\":false,\"version\":\"" PACKAGE_VERSION "\"}");
+	lp_buf_str(&out, "\"volume_enabled\":true,\"volume_max_series\":1000},\"pattern_ingester_enabled\":true,\"version\":\"" PACKAGE_VERSION "\"}");
 	lp_reply_buf(req, 200, LP_JSON, &out);
 }
 

@@ -82,6 +82,8 @@ struct lp_query_ops {
 	/* True: the next task had better wait for one that runs, which may make it superfluous.  Engine lock; may be NULL. */
 	bool (*hold)(struct lp_query *query, uint32_t task);
 	int (*run)(struct lp_query *query, struct lp_worker *worker, uint32_t task);
+	/* What passed a log query's filters goes here and not to the merge; res NULL: no stage behind them.  Tasks; may be NULL. */
+	int (*take)(struct lp_query *query, const struct lp_cand *cand, const struct lp_pipeline_result *res);
 	int (*finish)(struct lp_query *query);                          /* the answer, through query->out */
 	void (*free_state)(struct lp_query *query);
 };
@@ -105,7 +107,7 @@ struct lp_query {
 	struct lp_items plan;
 	struct lp_line_filter *filter;
 	struct lp_pipeline *pipeline;           /* log queries: the stages behind the filter */
-	bool pipeline_drops;                    /* one of them may drop a line */
+	bool pipeline_drops;                    /* one of them may drop a line, or its result is wanted (take): tasks run it */
 	struct lp_pipeline_state **states;      /* that no task uses at the moment; lock */
 	size_t n_states, states_cap;
 	uint64_t rows_started;                  /* in the tasks taken so far; engine lock */
@@ -251,6 +253,9 @@ struct lp_hash128 lp_entry_hash(int64_t ts, const char *line, uint32_t len, cons
 /* ---- scan.c ---- */
 /* Rows of a live batch, with their lengths checked once more; -EBADMSG is counted. */
 int lp_scan_batch_rows(struct lp_query *query, const struct lp_wal_batch *batch, struct lp_rows *ret_rows);
+/* Plan and tasks of log queries, for kinds that look at the same lines. */
+int lp_log_plan(struct lp_query *query, struct lp_worker *worker);
+int lp_log_run(struct lp_query *query, struct lp_worker *worker, uint32_t index);
 
 /* ---- the kinds of queries ---- */
 extern const struct lp_query_ops lp_log_ops;            /* scan.c, result.c */
@@ -260,6 +265,7 @@ int lp_detected_result(struct lp_query *query);         /* detected.c */
 extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, values, series */
 extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
 extern const struct lp_query_ops lp_volume_ops;         /* volume.c */
+extern const struct lp_query_ops lp_patterns_ops;       /* scan.c, patterns.c */
 void lp_result_error_json(struct lp_query *query);      /* result.c */
 int lp_log_result(struct lp_query *query);              /* result.c */
 void lp_result_stats_json(struct lp_query *query);

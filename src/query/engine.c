@@ -626,6 +626,8 @@ static const struct lp_query_ops *ops_of(enum lp_query_kind kind)
 	case LP_QUERY_VOLUME:
 	case LP_QUERY_VOLUME_RANGE:
 		return &lp_volume_ops;
+	case LP_QUERY_PATTERNS:
+		return &lp_patterns_ops;
 	default:
 		return &lp_log_ops;
 	}

@@ -91,6 +91,7 @@ int lp_plan_parse(struct lp_query *query)
 	case LP_QUERY_RANGE:
 	case LP_QUERY_INSTANT:
 	case LP_QUERY_DETECTED_FIELDS:
+	case LP_QUERY_PATTERNS:
 		r = lp_logql_parse(p->text ? p->text : "", p->text_len, &query->logql, &error);
 		break;
 	case LP_QUERY_VOLUME:
@@ -113,7 +114,7 @@ int lp_plan_parse(struct lp_query *query)
 		if (p->kind == LP_QUERY_ORIGINAL)
 			return lp_query_fail(query, 400, "BAD_QUERY", "this route answers log queries only: metric queries go to "
 					     "/loki/api/v1/query_range and /loki/api/v1/query");
-		if (p->kind == LP_QUERY_DETECTED_FIELDS)
+		if (p->kind == LP_QUERY_DETECTED_FIELDS || p->kind == LP_QUERY_PATTERNS)
 			return lp_query_fail(query, 400, "BAD_QUERY", "only log selector is supported");
 		query->ops = &lp_metric_ops;
 		return 0;

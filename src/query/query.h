@@ -20,6 +20,7 @@ enum lp_query_kind {
 	LP_QUERY_VOLUME_RANGE,          /* ... index/volume_range */
 	LP_QUERY_DETECTED_FIELDS,       /* of the newest `limit` lines; label set: values of that field */
 	LP_QUERY_DETECTED_LABELS,       /* label names with the number of their values */
+	LP_QUERY_PATTERNS,              /* templates of the lines, counted per step_ns */
 };
 
 struct lp_query_params {

@@ -68,9 +68,8 @@ static int settle(struct scan *scan)
 }
 
 /* Does the line pass the stages behind the line filters?  1, 0, negative. */
-static int passes(struct scan *scan, const struct lp_rows *rows, uint32_t i)
+static int passes(struct scan *scan, const struct lp_rows *rows, uint32_t i, struct lp_pipeline_result *ret_res)
 {
-	struct lp_pipeline_result res;
 	uint32_t len, meta_len;
 	int r = 0;
 
@@ -82,23 +81,39 @@ static int passes(struct scan *scan, const struct lp_rows *rows, uint32_t i)
 	const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
 
 	if (r == 0)
-		r = lp_pipeline_line(scan->state, rows->ts[i], line, len, meta, meta_len, &res);
+		r = lp_pipeline_line(scan->state, rows->ts[i], line, len, meta, meta_len, ret_res);
 	if (++scan->piped % STOP_EVERY == 0 && lp_query_stopped(scan->query))
 		return -ECANCELED;
 	return r == -EBADMSG ? 0 : r;
 }
 
+static struct lp_cand cand_of(const struct scan *scan, const struct lp_rows *rows, uint32_t i)
+{
+	struct lp_cand c = { .ts = rows->ts[i], .pos = scan->pos_base + i * scan->pos_step, .file = scan->file, .labels = scan->labels,
+			     .labels_len = scan->labels_len };
+
+	c.line = lp_rows_line(rows, i, &c.line_len);
+	c.meta = lp_rows_meta(rows, i, &c.meta_len);
+	return c;
+}
+
 static int take(struct scan *scan, const struct lp_rows *rows, uint32_t i)
 {
 	struct lp_cands *cands = &scan->worker->cands;
+	struct lp_pipeline_result res;
 
 	if (beyond(scan, rows->ts[i]))
 		return 0;
 	if (scan->state) {
-		int r = passes(scan, rows, i);
+		int r = passes(scan, rows, i, &res);
 
 		if (r <= 0)
 			return r;
+	}
+	if (scan->query->ops->take) {
+		struct lp_cand cand = cand_of(scan, rows, i);
+
+		return scan->query->ops->take(scan->query, &cand, scan->state ? &res : NULL);
 	}
 	if (cands->n >= scan->room) {
 		int r = settle(scan);
@@ -118,12 +133,7 @@ static int take(struct scan *scan, const struct lp_rows *rows, uint32_t i)
 		cands->v = v;
 		cands->cap = cap;
 	}
-	struct lp_cand *c = &cands->v[cands->n++];
-
-	*c = (struct lp_cand){ .ts = rows->ts[i], .pos = scan->pos_base + i * scan->pos_step, .file = scan->file, .labels = scan->labels,
-			       .labels_len = scan->labels_len };
-	c->line = lp_rows_line(rows, i, &c->line_len);
-	c->meta = lp_rows_meta(rows, i, &c->meta_len);
+	cands->v[cands->n++] = cand_of(scan, rows, i);
 	return 0;
 }
 
@@ -319,7 +329,7 @@ static int scan_block(struct scan *scan, const struct lp_task *task)
 	return r;
 }
 
-static int log_plan(struct lp_query *query, struct lp_worker *worker)
+int lp_log_plan(struct lp_query *query, struct lp_worker *worker)
 {
 	struct lp_pipeline_spec spec = { 0 };
 	int r = lp_line_filter_open(query->log ? query->log->stages : NULL, &query->filter, &spec.stages);
@@ -327,7 +337,7 @@ static int log_plan(struct lp_query *query, struct lp_worker *worker)
 	if (r < 0)
 		return r;
 	for (const struct lp_stage *s = spec.stages; s; s = s->next)
-		query->pipeline_drops |= s->kind == LP_STAGE_LINE_FILTER || s->kind == LP_STAGE_LABEL_FILTER;
+		query->pipeline_drops |= query->ops->take || s->kind == LP_STAGE_LINE_FILTER || s->kind == LP_STAGE_LABEL_FILTER;
 	r = lp_pipeline_open(&spec, &query->pipeline);
 	if (r == -EOPNOTSUPP)
 		return lp_query_fail(query, 400, "BAD_QUERY", "this pipeline stage is not supported by this version yet");
@@ -384,7 +394,7 @@ static void state_put(struct lp_query *query, struct lp_pipeline_state **state)
 	lp_pipeline_state_close(state);
 }
 
-static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t index)
+int lp_log_run(struct lp_query *query, struct lp_worker *worker, uint32_t index)
 {
 	const struct lp_task *task = &query->plan.tasks[index];
 	struct scan scan = { .query = query, .worker = worker, .limit = query->params.limit, .forward = query->params.forward };
@@ -408,9 +418,9 @@ static int log_run(struct lp_query *query, struct lp_worker *worker, uint32_t in
 }
 
 const struct lp_query_ops lp_detected_ops = {
-	.plan = log_plan, .wanted = log_wanted, .run = log_run, .finish = lp_detected_result,
+	.plan = lp_log_plan, .wanted = log_wanted, .run = lp_log_run, .finish = lp_detected_result,
 };
 
 const struct lp_query_ops lp_log_ops = {
-	.plan = log_plan, .wanted = log_wanted, .hold = log_hold, .run = log_run, .finish = lp_log_result,
+	.plan = lp_log_plan, .wanted = log_wanted, .hold = log_hold, .run = lp_log_run, .finish = lp_log_result,
 };

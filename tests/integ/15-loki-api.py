@@ -106,6 +106,37 @@ def detected_fields(s):
     text_error(q(step=0), 400, 'zero or negative query resolution')
 
 
+def pattern_regex(p):
+    import re
+    return re.compile('.+'.join(re.escape(x) for x in p.split('<_>')), re.S)
+
+
+def patterns(s, seal):
+    """Templates with their lines per step, the same from the log and sealed; a retry counts once."""
+    logged = [(base + i * S, 'GET /api/users/%d took %dms' % (i, i * 7 % 50)) for i in range(60)]
+    failed = [(base + i * S + 1, 'ERROR: connection to 10.0.0.%d:5432 lost' % i) for i in range(30)]
+    if not seal:
+        for _ in range(2):
+            s.push([({'app': 'pat', 'level': 'INFO'}, logged), ({'app': 'pat'}, failed), ({'app': 'pat', 'z': '1'}, [(base, 'plain "words"')])])
+    q = lambda **kw: both(s, '/loki/api/v1/patterns', dict(dict(query='{app="pat"}', start=base, end=base + 60 * S, step='30s'), **kw))
+    r = q()
+    assert r.status == 200 and r.headers['content-type'].startswith('application/json'), r
+    assert r.json() == {'status': 'success', 'data': [
+        {'pattern': 'GET /api/users/<_> took <_>', 'level': 'info', 'samples': [[hour, 30], [hour + 30, 30]]},
+        {'pattern': 'ERROR: connection to <_> lost', 'level': 'error', 'samples': [[hour, 30]]},
+        {'pattern': 'plain "words"', 'level': 'unknown', 'samples': [[hour, 1]]}]}, r.json()
+    for p, lines in zip(r.json()['data'], (logged, failed)):
+        assert all(pattern_regex(p['pattern']).fullmatch(l) for _, l in lines), p
+    assert [n for _, n in q(step='1s').json()['data'][0]['samples']] == [10] * 6        # never finer than ten seconds
+    assert [x['pattern'] for x in q(query='{app="pat"} |= "lost"').json()['data']] == ['ERROR: connection to <_> lost']
+    d = q(query='{app="pat", level="INFO"} | regexp "users/(?P<id>[0-9]+)" | id < 10 | line_format "user {{.id}}"', step='1h').json()['data']
+    assert d == [{'pattern': 'user <_>', 'level': 'info', 'samples': [[hour, 10]]}], d
+    assert q(query='{app="nosuch"}').json() == {'status': 'success', 'data': []}
+    text_error(q(query=''), 400, 'parse error : syntax error: unexpected $end')
+    text_error(q(query='rate({app="pat"}[1m])'), 400, 'only log selector is supported')
+    text_error(q(step=0), 400, 'zero or negative query resolution')
+
+
 def pb(*fields):
     """Protobuf from (number, value): bytes and str are length-delimited, ('f64', n) and ('f32', n) fixed, int a varint."""
     def varint(n):
@@ -219,7 +250,7 @@ def prom_push(s):
 
 def status(s):
     d = s.get('/loki/api/v1/drilldown-limits').json()
-    assert d['limits']['volume_enabled'] is True and d['limits']['max_query_series'] == 500 and d['limits']['query_timeout'] == '1m', d
+    assert d['pattern_ingester_enabled'] is True and d['limits']['volume_enabled'] is True and d['limits']['max_query_series'] == 500 and d['limits']['query_timeout'] == '1m', d
     assert d['limits']['retention_period'] == '1w' and 'pattern_ingester_enabled' in d and d['version'], d
     assert set(s.get('/loki/api/v1/status/buildinfo').json()) == {'version', 'revision', 'branch', 'buildUser', 'buildDate', 'goVersion'}
     assert b'max_query_series: 500\n' in s.get('/config/tenant/v1/limits').body
@@ -268,6 +299,9 @@ with Server(OPTIONS) as s:
     volume(s, True)
     detected_labels(s)
     detected_fields(s)
+    patterns(s, False)
+    assert s.request('POST', '/flush').status == 204
+    patterns(s, True)
     otlp(s)
     otlp_json(s)
     prom_push(s)

@@ -50,6 +50,7 @@ static void give_memory_back(struct lp_worker *worker)
 	if (worker->trimmed || ++worker->quiet_ticks < TRIM_AFTER_TICKS)
 		return;
 	malloc_trim(0);
+	lp_lane_trim(worker->push.lane);
 	worker->trimmed = true;
 }
 

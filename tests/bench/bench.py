@@ -136,7 +136,9 @@ def measure(args, tmp):
     settle(args)
     c1 = cost(args.pid)
     per_gb = (c1['cpu_s'] - c0) / raw * 1e9
-    out['settled'] = dict(c1, disk_mb=du_mb(args.data), push_cpu_s_per_gb=round(per_gb, 2), in_zstd1=round(per_gb / out['zstd1_s_per_gb'], 2),
+    segments = os.path.join(args.data, 'segments')      # LogPulse's own: without the log files that it keeps for the next load
+    sealed = {'segments_mb': du_mb(segments)} if os.path.isdir(segments) else {}
+    out['settled'] = dict(c1, **sealed, disk_mb=du_mb(args.data), push_cpu_s_per_gb=round(per_gb, 2), in_zstd1=round(per_gb / out['zstd1_s_per_gb'], 2),
                           disk_ratio=round(raw / 1e6 / max(du_mb(args.data), .1), 2))
     os.unlink(bodies)
     out['queries'] = ask(args, start, end, args.rare)

@@ -39,6 +39,7 @@ EXTRA_DIST += \
 	tests/fuzz/corpus/logql/binary \
 	tests/fuzz/corpus/logql/filters \
 	tests/fuzz/corpus/logql/formats \
+	tests/fuzz/corpus/logql/huge-template-number \
 	tests/fuzz/corpus/logql/labels \
 	tests/fuzz/corpus/logql/long \
 	tests/fuzz/corpus/logql/parsers \

@@ -205,7 +205,7 @@ static void take_number(struct parse *ps, struct lp_tv *v)
 	v->kind = LP_TV_FLOAT;
 	if (lp_units_float(from, n, &v->f) < 0)
 		refuse(ps, "bad number syntax: \"%.*s\"", (int)(n > 100 ? 100 : n), from);
-	if (v->f == (double)(int64_t)v->f && !memchr(from, '.', n) && v->f > -1e18 && v->f < 1e18) {
+	if (v->f > -1e18 && v->f < 1e18 && v->f == (double)(int64_t)v->f && !memchr(from, '.', n)) {      /* bounds first: the cast has them */
 		v->kind = LP_TV_INT;
 		v->i = (int64_t)v->f;
 	}

@@ -6,9 +6,24 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* A folded minus zero: "-0" is a duration to Loki's lexer. */
+static bool minus_zero(const struct lp_buf *text)
+{
+	const char *p = (const char *)text->data, *end = p + text->len;
+
+	while (end - p >= 2 && (p = memmem(p, (size_t)(end - p), "-0", 2))) {
+		p += 2;
+		if (p == end || !strchr("0123456789.", *p))
+			return true;
+	}
+	return false;
+}
+
 /* Folded numbers that LogQL cannot spell, and sizes that round to another unit ("1000kB" is read as 1.0MB). */
 static bool unspeakable(const struct lp_buf *text)
 {
+	if (minus_zero(text))
+		return true;
 	return memmem(text->data, text->len, "NaN", 3) || memmem(text->data, text->len, "Inf", 3) || memmem(text->data, text->len, "1000", 4);
 }
 

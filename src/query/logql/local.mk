@@ -41,6 +41,7 @@ EXTRA_DIST += \
 	tests/fuzz/corpus/logql/formats \
 	tests/fuzz/corpus/logql/huge-template-number \
 	tests/fuzz/corpus/logql/labels \
+	tests/fuzz/corpus/logql/minus-zero \
 	tests/fuzz/corpus/logql/long \
 	tests/fuzz/corpus/logql/parsers \
 	tests/fuzz/corpus/logql/range \

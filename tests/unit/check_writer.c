@@ -379,7 +379,8 @@ START_TEST(test_full_disk_sets_and_clears_the_state)
 	pid_t writer = start_writer(NULL);
 	int64_t give_up = lp_clock_mono_ms() + 10000;
 
-	while (!(atomic_load(&state->flags) & LP_STATE_DISK_FULL) && lp_clock_mono_ms() < give_up)
+	/* The flag comes first, for pushes must be refused at once; the gauge that reports it follows. */
+	while (!lp_stat_get(region, LP_SLOT_WRITER, LP_STAT_STATE_READ_ONLY) && lp_clock_mono_ms() < give_up)
 		poll(NULL, 0, 1);
 	ck_assert(atomic_load(&state->flags) & LP_STATE_DISK_FULL);
 	ck_assert_uint_eq(lp_stat_get(region, LP_SLOT_WRITER, LP_STAT_STATE_READ_ONLY), 1);

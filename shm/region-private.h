@@ -54,6 +54,7 @@ struct lp_region {
 	int memfd;
 	int writer_bell;
 	int worker_bells[LP_MAX_WORKERS];
+	int commit_bells[LP_MAX_SLOTS]; /* shm/commit.h */
 };
 
 /* Offset of lane data inside the memfd (not mapped by lp_region, see lp_lane_open). */

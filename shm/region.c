@@ -66,6 +66,11 @@ static int make_bells(struct lp_region *region)
 		if (region->worker_bells[i] < 0)
 			return -errno;
 	}
+	for (uint32_t i = 0; i < region->want.slots; i++) {
+		region->commit_bells[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+		if (region->commit_bells[i] < 0)
+			return -errno;
+	}
 	return 0;
 }
 
@@ -103,6 +108,8 @@ int lp_region_create(const struct lp_region_config *config, struct lp_region **r
 	region->memfd = region->writer_bell = -1;
 	for (unsigned i = 0; i < LP_MAX_WORKERS; i++)
 		region->worker_bells[i] = -1;
+	for (unsigned i = 0; i < LP_MAX_SLOTS; i++)
+		region->commit_bells[i] = -1;
 	r = fill_header(config, &region->want);
 	if (r == 0)
 		r = make_bells(region);
@@ -131,6 +138,9 @@ void lp_region_close(struct lp_region **region)
 	for (unsigned i = 0; i < LP_MAX_WORKERS; i++)
 		if (it->worker_bells[i] >= 0)
 			close(it->worker_bells[i]);
+	for (unsigned i = 0; i < LP_MAX_SLOTS; i++)
+		if (it->commit_bells[i] >= 0)
+			close(it->commit_bells[i]);
 	free(it);
 	*region = NULL;
 }

@@ -68,6 +68,7 @@ void lp_slot_clear(struct lp_region *region, uint32_t slot)
 	LP_ASSERT(dead);
 	lp_stat_clear_gauges(region, slot);
 	atomic_store(&dead->alive_mono_ms, 0);
+	atomic_store(&dead->following, 0);
 	atomic_store(&dead->pid, 0);
 	atomic_store(&dead->wal_pin, LP_WAL_PIN_NONE);
 }

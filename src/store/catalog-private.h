@@ -53,6 +53,11 @@ struct lp_live {
 
 struct segset;
 
+struct lp_follow_pin {                  /* what a follower needs (follow.c); catalog lock */
+	struct lp_follow_pin *next;
+	uint32_t file;                  /* WAL files from this one on */
+};
+
 struct lp_catalog {
 	pthread_mutex_t lock;
 	char *wal_dir, *segments_dir;
@@ -64,11 +69,15 @@ struct lp_catalog {
 	uint32_t segset_first;
 	uint64_t segset_generation;
 	struct lp_live *lives, *live;
+	struct lp_follow_pin *follows;
 	uint64_t skipped;
 	uint32_t snapshots;
 };
 
 /* All under the catalog's lock but lp_live_stream(). */
+/* Make sure that WAL files from the returned number on, wal_first, stay; lp_catalog_pin_raise() lets go of what nobody needs. */
+uint32_t lp_catalog_pin_take(struct lp_catalog *catalog);
+void lp_catalog_pin_raise(struct lp_catalog *catalog);
 int lp_live_open(struct lp_catalog *catalog, uint32_t first, struct lp_live **ret_live);
 void lp_live_unref(struct lp_catalog *catalog, struct lp_live *live);   /* accepts NULL */
 /* A live that starts at file `first` and takes over from the old one what was walked already. */

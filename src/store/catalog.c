@@ -210,7 +210,7 @@ static int segset_refresh(struct lp_catalog *catalog, uint32_t first)
 
 /* ---- pins ---- */
 
-static uint32_t pin_take(struct lp_catalog *catalog)
+uint32_t lp_catalog_pin_take(struct lp_catalog *catalog)
 {
 	if (catalog->pinned)
 		return atomic_load(&lp_region_state(catalog->region)->wal_first);
@@ -219,8 +219,8 @@ static uint32_t pin_take(struct lp_catalog *catalog)
 	return catalog->pin;
 }
 
-/* Raise the pin to the lowest file that a live still maps. */
-static void pin_raise(struct lp_catalog *catalog)
+/* Raise the pin to the lowest file that a live still maps or a follower still needs. */
+void lp_catalog_pin_raise(struct lp_catalog *catalog)
 {
 	uint32_t lowest = LP_WAL_PIN_NONE;
 
@@ -229,6 +229,9 @@ static void pin_raise(struct lp_catalog *catalog)
 	for (const struct lp_live *live = catalog->lives; live; live = live->next)
 		if (live->first < lowest)
 			lowest = live->first;
+	for (const struct lp_follow_pin *pin = catalog->follows; pin; pin = pin->next)
+		if (pin->file < lowest)
+			lowest = pin->file;
 	if (lowest == LP_WAL_PIN_NONE) {
 		catalog->pinned = false;
 		lp_slot_unpin(catalog->region, catalog->slot, LP_WAL_PIN_NONE);
@@ -292,9 +295,9 @@ void lp_catalog_close(struct lp_catalog **catalog)
 
 	if (!c)
 		return;
-	LP_ASSERT(c->snapshots == 0);
+	LP_ASSERT(c->snapshots == 0 && !c->follows);
 	lp_live_unref(c, c->live);
-	pin_raise(c);
+	lp_catalog_pin_raise(c);
 	segset_unref(c->segset);
 	free(c->wal_dir);
 	free(c->segments_dir);
@@ -344,7 +347,7 @@ static int refresh(struct lp_catalog *catalog, lp_walpos *ret_limit)
 	bool checked = false;
 
 	if (catalog->region) {
-		first = pin_take(catalog);
+		first = lp_catalog_pin_take(catalog);
 	} else if (wal_span(catalog->wal_dir, &first, &last)) {
 		checked = true;
 		committed = LP_WALPOS(last, UINT32_MAX);
@@ -383,7 +386,7 @@ int lp_catalog_acquire(struct lp_catalog *catalog, struct lp_snapshot **ret_snap
 		}
 		catalog->snapshots++;
 	}
-	pin_raise(catalog);
+	lp_catalog_pin_raise(catalog);
 	pthread_mutex_unlock(&catalog->lock);
 	if (r < 0) {
 		free(snapshot);
@@ -405,7 +408,7 @@ void lp_snapshot_release(struct lp_snapshot **snapshot)
 	segset_unref(s->segset);
 	lp_live_unref(catalog, s->live);
 	catalog->snapshots--;
-	pin_raise(catalog);
+	lp_catalog_pin_raise(catalog);
 	pthread_mutex_unlock(&catalog->lock);
 	free(s);
 	*snapshot = NULL;
@@ -425,7 +428,7 @@ void lp_catalog_tick(struct lp_catalog *catalog)
 			(void)lp_live_advance(catalog, live, first, &next);        /* on failure: walked again later */
 		lp_live_unref(catalog, live);
 		catalog->live = next;
-		pin_raise(catalog);
+		lp_catalog_pin_raise(catalog);
 	}
 	pthread_mutex_unlock(&catalog->lock);
 }
@@ -439,6 +442,11 @@ const struct lp_segment *lp_snapshot_segment(const struct lp_snapshot *snapshot,
 {
 	LP_ASSERT(i < snapshot->segset->n);
 	return snapshot->segset->refs_array[i]->segment;
+}
+
+lp_walpos lp_snapshot_limit(const struct lp_snapshot *snapshot)
+{
+	return snapshot->limit;
 }
 
 uint64_t lp_snapshot_skipped(const struct lp_snapshot *snapshot)

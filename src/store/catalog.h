@@ -26,6 +26,8 @@ void lp_catalog_tick(struct lp_catalog *catalog);
 /* ---- what a snapshot shows ---- */
 uint32_t lp_snapshot_segments(const struct lp_snapshot *snapshot);
 const struct lp_segment *lp_snapshot_segment(const struct lp_snapshot *snapshot, uint32_t i);   /* oldest data first is not promised */
+/* Everything committed before it is in the snapshot, nothing behind it is; 0 offline or before anything was committed. */
+lp_walpos lp_snapshot_limit(const struct lp_snapshot *snapshot);
 /* Segments and WAL records left out because a check failed, so far. */
 uint64_t lp_snapshot_skipped(const struct lp_snapshot *snapshot);
 

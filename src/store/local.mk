@@ -9,7 +9,7 @@ src_store_libstore_a_SOURCES = \
 	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
 	src/store/segment.c src/store/segment.h src/store/segment-private.h src/store/segment_verify.c \
 	src/store/seal.c src/store/seal.h src/store/seal-private.h src/store/seal_collect.c src/store/seal_sort.c src/store/retain.c \
-	src/store/catalog.c src/store/catalog.h src/store/catalog-private.h src/store/catalog_live.c
+	src/store/catalog.c src/store/catalog.h src/store/catalog-private.h src/store/catalog_live.c src/store/follow.c src/store/follow.h
 src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread
 
@@ -59,3 +59,9 @@ TESTS += tests/fuzz/fuzz_walrec
 tests_fuzz_fuzz_walrec_SOURCES = tests/fuzz/fuzz_walrec.c
 tests_fuzz_fuzz_walrec_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/walrec
+
+check_PROGRAMS += tests/unit/check_follow
+TESTS += tests/unit/check_follow
+tests_unit_check_follow_SOURCES = tests/unit/check_follow.c tests/unit/store_fixture.h
+tests_unit_check_follow_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_follow_LDADD = $(STORE_LIBS) $(CHECK_LIBS)

@@ -11,6 +11,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "shm/commit.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -184,8 +185,8 @@ static int take(struct lp_writer *writer, uint32_t index)
 
 static void announce(struct lp_writer *writer, lp_walpos committed)
 {
-	/* Release: readers that see it find the bytes in the mapped file. */
-	atomic_store_explicit(&writer->state->committed, committed, memory_order_release);
+	/* Release: readers that see it find the bytes in the mapped file.  seq_cst: before the look at who follows (shm/commit.h). */
+	atomic_store(&writer->state->committed, committed);
 	atomic_fetch_add_explicit(&writer->state->commits, 1, memory_order_release);
 	LP_FAULT("writer-announced");
 	for (uint32_t i = 0; i < writer->n_lanes; i++) {
@@ -196,6 +197,8 @@ static void announce(struct lp_writer *writer, lp_walpos committed)
 			lp_lane_release(lane->lane, lane->taken);
 	}
 	LP_FAULT("writer-released");
+	/* Last: pushes are answered before anybody is told of them. */
+	lp_commit_ring(writer->region);
 }
 
 void lp_writer_failed(struct lp_writer *writer, const char *what, int err)

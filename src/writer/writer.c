@@ -10,6 +10,7 @@
 #include "common/clock.h"
 #include "common/dir.h"
 #include "common/log.h"
+#include "shm/commit.h"
 #include "store/map.h"
 #include "store/seal.h"
 
@@ -119,7 +120,8 @@ static void publish_start(struct lp_writer *writer, const struct lp_wal_recovery
 		atomic_store(&state->wal_first, recovery->first_file);
 	atomic_fetch_add(&state->generation, 1);
 	if (lp_wal_commit(writer->wal, &committed) == 0)        /* nothing is dirty: no sync, no failure */
-		atomic_store_explicit(&state->committed, committed, memory_order_release);
+		atomic_store(&state->committed, committed);
+	lp_commit_ring(writer->region);         /* the last writer may have died before it rang */
 	writer->flush_ticket = atomic_load(&state->flush_done);
 	atomic_fetch_or(&state->flags, LP_STATE_READY);
 }

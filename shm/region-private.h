@@ -52,15 +52,13 @@ struct lp_region {
 	struct lp_region_shm *shm;
 	struct lp_region_shm want;      /* the header as it must be; only the fields before gate count */
 	int memfd;
-	int writer_bell;
+	int writer_bell, notifier_bell;
 	int worker_bells[LP_MAX_WORKERS];
 	int commit_bells[LP_MAX_SLOTS]; /* shm/commit.h */
 };
 
 /* Offset of lane data inside the memfd (not mapped by lp_region, see lp_lane_open). */
 uint64_t lp_region_lane_off(const struct lp_region *region, uint32_t lane);
-/* Add one to an eventfd; a full counter already rings, so failure is impossible to care about. */
-void lp_region_ring(int bell);
 /* Zero the gauges of a row whose process died (stat.c); its counters stay. */
 void lp_stat_clear_gauges(struct lp_region *region, uint32_t slot);
 uint32_t lp_stat_row_bytes(void);

@@ -61,6 +61,9 @@ static int make_bells(struct lp_region *region)
 	region->writer_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (region->writer_bell < 0)
 		return -errno;
+	region->notifier_bell = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (region->notifier_bell < 0)
+		return -errno;
 	for (uint32_t i = 0; i < region->want.workers; i++) {
 		region->worker_bells[i] = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 		if (region->worker_bells[i] < 0)
@@ -105,7 +108,7 @@ int lp_region_create(const struct lp_region_config *config, struct lp_region **r
 	if (!region)
 		return -ENOMEM;
 	memset(region, 0, sizeof *region);
-	region->memfd = region->writer_bell = -1;
+	region->memfd = region->writer_bell = region->notifier_bell = -1;
 	for (unsigned i = 0; i < LP_MAX_WORKERS; i++)
 		region->worker_bells[i] = -1;
 	for (unsigned i = 0; i < LP_MAX_SLOTS; i++)
@@ -135,6 +138,8 @@ void lp_region_close(struct lp_region **region)
 		close(it->memfd);
 	if (it->writer_bell >= 0)
 		close(it->writer_bell);
+	if (it->notifier_bell >= 0)
+		close(it->notifier_bell);
 	for (unsigned i = 0; i < LP_MAX_WORKERS; i++)
 		if (it->worker_bells[i] >= 0)
 			close(it->worker_bells[i]);
@@ -164,6 +169,7 @@ uint64_t lp_region_epoch(const struct lp_region *region) { return region->want.e
 uint32_t lp_region_workers(const struct lp_region *region) { return region->want.workers; }
 int64_t lp_region_start_ns(const struct lp_region *region) { return region->want.start_ns; }
 int lp_region_writer_bell(const struct lp_region *region) { return region->writer_bell; }
+int lp_region_notifier_bell(const struct lp_region *region) { return region->notifier_bell; }
 
 void *lp_region_at(struct lp_region *region, uint64_t off, uint64_t len)
 {

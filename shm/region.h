@@ -75,5 +75,9 @@ void *lp_region_at(struct lp_region *region, uint64_t off, uint64_t len);
  * its event loop and reads it when it rings.  The writer rings a worker when tail moved and it waits. */
 int lp_region_writer_bell(const struct lp_region *region);
 int lp_region_worker_bell(const struct lp_region *region, uint32_t worker);
+/* The notifier's: workers ring it when they changed a file that it reads, its threads when they are done. */
+int lp_region_notifier_bell(const struct lp_region *region);
+/* Add one to an eventfd; a full counter already rings, so failure is impossible to care about.  Never blocks. */
+void lp_region_ring(int bell);
 
 #endif

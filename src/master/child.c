@@ -21,9 +21,30 @@ const char *lp_child_name(const struct lp_child *child, char out[32])
 {
 	if (child->slot == LP_SLOT_WRITER)
 		snprintf(out, 32, "writer");
+	else if (child->slot == LP_SLOT_NOTIFIER)
+		snprintf(out, 32, "notifier");
 	else
 		snprintf(out, 32, "worker %u", child->worker);
 	return out;
+}
+
+static bool is_worker(const struct lp_child *child) { return child->slot >= LP_SLOT_WORKER(0); }
+
+static int enter(struct lp_proc *proc)
+{
+	switch (proc->slot) {
+	case LP_SLOT_WRITER:
+		return lp_writer_main(proc);
+	case LP_SLOT_NOTIFIER:
+		return lp_notifier_main(proc);
+	default:
+		return lp_worker_main(proc);
+	}
+}
+
+static enum lp_role role_of(const struct lp_child *child)
+{
+	return child->slot == LP_SLOT_WRITER ? LP_ROLE_WRITER : child->slot == LP_SLOT_NOTIFIER ? LP_ROLE_NOTIFIER : LP_ROLE_WORKER;
 }
 
 static void set_names(const struct lp_child *child)
@@ -34,7 +55,10 @@ static void set_names(const struct lp_child *child)
 	snprintf(text, sizeof text, "logpulse: %s", name);
 	lp_title_set(text);
 	lp_log_set_proc(name);
-	snprintf(text, sizeof text, child->slot == LP_SLOT_WRITER ? "lp-writer" : "lp-worker-%u", child->worker);
+	if (is_worker(child))
+		snprintf(text, sizeof text, "lp-worker-%u", child->worker);
+	else
+		snprintf(text, sizeof text, "lp-%s", name);
 	(void)prctl(PR_SET_NAME, text);
 }
 
@@ -42,7 +66,7 @@ static void set_names(const struct lp_child *child)
 static void run(struct lp_master *master, const struct lp_child *child, pid_t master_pid)
 {
 	struct lp_proc proc = master->proc;
-	bool writer = child->slot == LP_SLOT_WRITER;
+	bool worker = is_worker(child);
 	sigset_t set;
 
 	/* The parent may have died before the request was made. */
@@ -55,7 +79,7 @@ static void run(struct lp_master *master, const struct lp_child *child, pid_t ma
 	atomic_store(&lp_slot(master->proc.region, child->slot)->pid, (uint32_t)getpid());
 	(void)unsetenv("NOTIFY_SOCKET");
 	for (uint32_t i = 0; i < master->workers; i++)
-		if (master->listen_fds[i] >= 0 && (writer || i != child->worker))
+		if (master->listen_fds[i] >= 0 && (!worker || i != child->worker))
 			close(master->listen_fds[i]);
 	close(master->proc.signal_fd);
 	sigemptyset(&set);
@@ -76,9 +100,9 @@ static void run(struct lp_master *master, const struct lp_child *child, pid_t ma
 		exit(LP_EXIT_REGION);
 	}
 	proc.slot = child->slot;
-	proc.worker = writer ? 0 : child->worker;
-	proc.listen_fd = writer ? -1 : master->listen_fds[child->worker];
-	exit(writer ? lp_writer_main(&proc) : lp_worker_main(&proc));
+	proc.worker = worker ? child->worker : 0;
+	proc.listen_fd = worker ? master->listen_fds[child->worker] : -1;
+	exit(enter(&proc));
 }
 
 int lp_child_start(struct lp_master *master, struct lp_child *child)
@@ -86,7 +110,7 @@ int lp_child_start(struct lp_master *master, struct lp_child *child)
 	struct lp_slot_shm *slot = lp_slot(master->proc.region, child->slot);
 	pid_t self = getpid(), pid;
 
-	atomic_store(&slot->role, child->slot == LP_SLOT_WRITER ? LP_ROLE_WRITER : LP_ROLE_WORKER);
+	atomic_store(&slot->role, role_of(child));
 	atomic_store(&slot->started_ns, lp_clock_real_ns());
 	child->started_ms = lp_clock_mono_ms();
 	child->abort_ms = 0;

@@ -23,7 +23,7 @@ struct lp_child {
 int lp_child_start(struct lp_master *master, struct lp_child *child);
 /* It died at now_ms: clear its slot and decide when it may start again. */
 void lp_child_died(struct lp_master *master, struct lp_child *child, int64_t now_ms);
-/* "writer", "worker 3" */
+/* "writer", "notifier", "worker 3" */
 const char *lp_child_name(const struct lp_child *child, char out[32]);
 
 #endif

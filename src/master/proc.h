@@ -31,6 +31,7 @@ struct lp_proc {
  * Entry points; each returns the exit code of the process. */
 int lp_worker_main(struct lp_proc *proc);       /* src/http/worker.c */
 int lp_writer_main(struct lp_proc *proc);       /* src/writer/writer.c */
+int lp_notifier_main(struct lp_proc *proc);     /* src/notify/notifier.c */
 
 /* Load the configuration again (SIGHUP): 0 and proc->conf replaced, or the old one stays and the reason is logged. */
 int lp_proc_reload(struct lp_proc *proc);

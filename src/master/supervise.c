@@ -5,7 +5,7 @@
  * acknowledged is in the log.
  * A child whose main loop has not announced itself for 30 s (writer: 120 s, a disk may stall) hangs and gets SIGABRT,
  * for its core; SIGKILL five seconds later.  This does not depend on the service manager's watchdog, which is fed only
- * while all children are fresh.  Time in which the master itself did not run (suspended, stopped) does not count.
+ * while writer and workers are fresh.  Time in which the master itself did not run (suspended, stopped) does not count.
  * Process: master.  If it dies, the kernel kills the children; the next master starts afresh. */
 #include "master/child.h"
 
@@ -26,6 +26,7 @@
 #define HUNG_WORKER_MS 30000
 #define HUNG_WRITER_MS 120000
 #define ABORT_GRACE_MS 5000
+#define NOTIFIER_STOP_MS 5000
 #define TICK_FAST_MS 20         /* while something is expected that rings no bell */
 #define TICK_MS 1000
 #define SLEPT_MS 5000           /* a tick that comes this late means that we were stopped */
@@ -34,11 +35,12 @@ enum phase { PHASE_START, PHASE_WARM, PHASE_RUN, PHASE_DRAIN, PHASE_FLUSH };
 
 struct super {
 	struct lp_master *m;
-	struct lp_child children[LP_MAX_WORKERS + 1];   /* 0 is the writer */
+	struct lp_child children[LP_MAX_WORKERS + 2];   /* 0 is the writer, workers + 1 the notifier */
 	enum phase phase;
 	int64_t now_ms, last_tick_ms;
 	int64_t fresh_since_ms;         /* nobody is judged by anything older */
 	int64_t deadline_ms;            /* DRAIN, FLUSH */
+	int64_t notifier_ms;            /* by when the notifier must have ended */
 	int64_t progress_ms;            /* next progress line */
 	uint64_t watchdog_us;
 	int exit_code;
@@ -47,22 +49,42 @@ struct super {
 
 static struct lp_child *writer_of(struct super *s) { return &s->children[0]; }
 
+static struct lp_child *notifier_of(struct super *s) { return &s->children[s->m->workers + 1]; }
+
+static uint32_t last_child(const struct super *s) { return s->m->workers + 1; }
+
 static const struct lp_conf *conf_of(const struct super *s) { return s->m->proc.conf; }
 
 static struct lp_stat_row *stats_of(struct super *s) { return lp_stat_row(s->m->proc.region, LP_SLOT_MASTER); }
 
-static unsigned running(const struct super *s, bool with_writer)
+static unsigned running_workers(const struct super *s)
 {
 	unsigned n = 0;
 
-	for (uint32_t i = with_writer ? 0 : 1; i <= s->m->workers; i++)
+	for (uint32_t i = 1; i <= s->m->workers; i++)
 		n += s->children[i].pid > 0;
 	return n;
 }
 
-static void signal_children(struct super *s, int sig, bool with_writer)
+static unsigned running(const struct super *s)
 {
-	for (uint32_t i = with_writer ? 0 : 1; i <= s->m->workers; i++)
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i <= last_child(s); i++)
+		n += s->children[i].pid > 0;
+	return n;
+}
+
+static void signal_workers(struct super *s, int sig)
+{
+	for (uint32_t i = 1; i <= s->m->workers; i++)
+		if (s->children[i].pid > 0)
+			(void)kill(s->children[i].pid, sig);
+}
+
+static void signal_all(struct super *s, int sig)
+{
+	for (uint32_t i = 0; i <= last_child(s); i++)
 		if (s->children[i].pid > 0)
 			(void)kill(s->children[i].pid, sig);
 }
@@ -127,7 +149,7 @@ static void reap(struct super *s)
 
 		if (pid <= 0)
 			return;
-		for (uint32_t i = 0; i <= s->m->workers; i++) {
+		for (uint32_t i = 0; i <= last_child(s); i++) {
 			struct lp_child *child = &s->children[i];
 
 			if (child->pid != pid)
@@ -141,7 +163,7 @@ static void reap(struct super *s)
 
 static void start_missing(struct super *s)
 {
-	for (uint32_t i = 0; i <= s->m->workers; i++) {
+	for (uint32_t i = 0; i <= last_child(s); i++) {
 		struct lp_child *child = &s->children[i];
 		char name[32];
 		bool again = child->started_ms != 0;
@@ -185,12 +207,13 @@ static void watch(struct super *s)
 	bool all_fresh = true;
 	char name[32];
 
-	for (uint32_t i = 0; i <= s->m->workers; i++) {
+	for (uint32_t i = 0; i <= last_child(s); i++) {
 		struct lp_child *child = &s->children[i];
 
 		if (!child->pid)
 			continue;
-		if (hangs(s, child, limit_ms(child) / 2))
+		/* A notifier that hangs is no reason to end the server: nobody waits for it. */
+		if (child != notifier_of(s) && hangs(s, child, limit_ms(child) / 2))
 			all_fresh = false;
 		if (!hangs(s, child, limit_ms(child)))
 			continue;
@@ -214,7 +237,7 @@ static void reload(struct super *s)
 	if (lp_proc_reload(&s->m->proc) == 0) {
 		lp_stat_add(stats_of(s), LP_STAT_CONFIG_RELOADS, 1);
 		lp_log(LP_INFO, "configuration reloaded");
-		signal_children(s, SIGHUP, true);
+		signal_all(s, SIGHUP);
 	} else {
 		lp_stat_add(stats_of(s), LP_STAT_CONFIG_RELOAD_ERRORS, 1);
 	}
@@ -233,8 +256,11 @@ static void begin_drain(struct super *s, int sig)
 	lp_listen_close(s->m->listen_fds, s->m->workers);
 	s->phase = PHASE_DRAIN;
 	s->deadline_ms = s->now_ms + seconds * 1000;
+	s->notifier_ms = s->now_ms + NOTIFIER_STOP_MS;
 	s->progress_ms = s->now_ms + conf_of(s)->shutdown.progress_log_interval_seconds * 1000;
-	signal_children(s, SIGTERM, false);
+	signal_workers(s, SIGTERM);
+	if (notifier_of(s)->pid)
+		(void)kill(notifier_of(s)->pid, SIGTERM);
 }
 
 static void take_signal(struct super *s, int sig)
@@ -256,7 +282,7 @@ static void take_signal(struct super *s, int sig)
 	case SIGUSR1:
 		if (lp_log_reopen() < 0)
 			lp_log(LP_ERROR, "log file cannot be opened again error=\"%s\"", strerror(errno));
-		signal_children(s, SIGUSR1, true);
+		signal_all(s, SIGUSR1);
 		break;
 	default:
 		break;                  /* SIGCHLD only wakes us */
@@ -285,11 +311,11 @@ static void warm(struct super *s)
 
 static void drain(struct super *s)
 {
-	unsigned left = running(s, false);
+	unsigned left = running_workers(s);
 
 	if (left && s->now_ms >= s->deadline_ms) {
 		lp_log(LP_WARN, "requests not finished in time, ending them workers=%u", left);
-		signal_children(s, SIGKILL, false);
+		signal_workers(s, SIGKILL);
 		s->deadline_ms = INT64_MAX;
 	}
 	if (left && s->now_ms >= s->progress_ms) {
@@ -314,6 +340,12 @@ static void flush(struct super *s)
 		(void)kill(writer_of(s)->pid, SIGKILL);
 		s->deadline_ms = INT64_MAX;
 	}
+	/* What it has not delivered is on disk; the writer is not the one to wait for it. */
+	if (!writer_of(s)->pid && notifier_of(s)->pid && s->now_ms >= s->notifier_ms) {
+		lp_log(LP_WARN, "notifier did not end in time, killing it");
+		(void)kill(notifier_of(s)->pid, SIGKILL);
+		s->notifier_ms = INT64_MAX;
+	}
 }
 
 static void step(struct super *s)
@@ -321,7 +353,7 @@ static void step(struct super *s)
 	uint32_t flags = atomic_load(&lp_region_state(s->m->proc.region)->flags);
 
 	if (s->kill_all) {
-		signal_children(s, SIGKILL, true);
+		signal_all(s, SIGKILL);
 		return;
 	}
 	if (s->phase == PHASE_START && (flags & LP_STATE_READY)) {
@@ -354,7 +386,7 @@ static void tick(struct super *s)
 
 static bool finished(const struct super *s)
 {
-	return (s->kill_all || s->phase == PHASE_FLUSH) && running(s, true) == 0;
+	return (s->kill_all || s->phase == PHASE_FLUSH) && running(s) == 0;
 }
 
 int lp_supervise(struct lp_master *master)
@@ -371,13 +403,14 @@ int lp_supervise(struct lp_master *master)
 		s.children[i + 1].slot = LP_SLOT_WORKER(i);
 		s.children[i + 1].worker = i;
 	}
+	notifier_of(&s)->slot = LP_SLOT_NOTIFIER;
 	s.last_tick_ms = s.fresh_since_ms = s.now_ms;
 	(void)sd_notify(0, "STATUS=Recovering the write-ahead log");
 	start_missing(&s);
 	while (!finished(&s)) {
 		struct pollfd p = { .fd = master->proc.signal_fd, .events = POLLIN };
 		/* The writer's readiness, a worker's first sign of life and a restart that waits ring no bell. */
-		bool fast = s.phase == PHASE_START || s.phase == PHASE_WARM || running(&s, true) <= master->workers;
+		bool fast = s.phase == PHASE_START || s.phase == PHASE_WARM || running(&s) <= last_child(&s);
 
 		(void)poll(&p, 1, fast ? TICK_FAST_MS : TICK_MS / 4);
 		s.now_ms = lp_clock_mono_ms();

@@ -43,7 +43,7 @@ with Server() as s:
     s.argv = lambda: argv() + ['--config', conf]
     s.start()
     names = [open('/proc/%d/cmdline' % p, 'rb').read().split(b'\0')[0].decode() for p in s.children()]
-    assert sum('worker' in n for n in names) == 2 and sum('writer' in n for n in names) == 1, names
+    assert sum('worker' in n for n in names) == 2 and sum('writer' in n for n in names) == 1 and names.count('logpulse: notifier') == 1, names
     r = run('--storage-path', s.data, '--port', str(free_port()))
     assert r.returncode == 75 and str(s.proc.pid) in r.stderr, (r.returncode, r.stderr)
     other = s.tmp + '/other'
@@ -89,7 +89,7 @@ with Server() as s:
 
     # a killed part is replaced, its counters go on, the others do not notice
     lines = s.metric('logpulse_ingested_lines_total')
-    for role in ('worker', 'writer'):
+    for role in ('worker', 'writer', 'notifier'):
         for p in s.children('logpulse: ' + role):
             os.kill(p, signal.SIGKILL)
             wait_for(role + ' to be replaced', lambda: p not in s.children() and len(s.children()) == len(pids))
@@ -101,7 +101,7 @@ with Server() as s:
             return False
     wait_for('pushes to be taken again', push_ok)
     assert s.metric('logpulse_ingested_lines_total') > lines
-    assert s.metric('logpulse_process_restarts_total') == 3
+    assert s.metric('logpulse_process_restarts_total') == 4
 
     # TERM: pushes in flight finish, exit 0
     answers = []

@@ -27,8 +27,9 @@
 struct orders {
 	_Atomic char worker;            /* 'r' run, 'c' crash at start, 'x' exit 0 at start, 'd' damaged region, 's' stay on TERM */
 	_Atomic char writer;            /* 'r' run, 'e' exit 74 before it is ready, 's' stay on TERM */
-	_Atomic int reloads, ends;      /* what children did */
-	_Atomic uint32_t worker_pid, writer_pid;
+	_Atomic char notifier;          /* 'r' run, 's' stay on TERM */
+	_Atomic int reloads, ends;      /* what workers and writer did */
+	_Atomic uint32_t worker_pid, writer_pid, notifier_pid;
 	_Atomic int restarts, errors;   /* as the master's counters say; a worker copies them */
 	_Atomic int open_listeners;     /* of the worker */
 };
@@ -103,6 +104,24 @@ int lp_writer_main(struct lp_proc *proc)
 	return wait_for_signal(proc, 's', &orders->writer);
 }
 
+/* Ends on TERM unless it is told to stay; counts nothing, so that the numbers above are those of workers and writer. */
+int lp_notifier_main(struct lp_proc *proc)
+{
+	if (proc->listen_fd != -1 || proc->slot != LP_SLOT_NOTIFIER)
+		_exit(9);
+	atomic_store(&orders->notifier_pid, (uint32_t)getpid());
+	for (;;) {
+		struct pollfd p = { .fd = proc->signal_fd, .events = POLLIN };
+		struct signalfd_siginfo info;
+
+		atomic_store(&lp_slot(proc->region, proc->slot)->alive_mono_ms, lp_clock_mono_ms());
+		(void)poll(&p, 1, 20);
+		while (read(proc->signal_fd, &info, sizeof info) == (ssize_t)sizeof info)
+			if (info.ssi_signo == SIGTERM && atomic_load(&orders->notifier) != 's')
+				_exit(0);
+	}
+}
+
 /* ---- the test's side ---- */
 
 static void write_file(const char *path, const char *text)
@@ -138,6 +157,7 @@ static void setup(void)
 	ck_assert_ptr_ne(orders, MAP_FAILED);
 	atomic_store(&orders->worker, 'r');
 	atomic_store(&orders->writer, 'r');
+	atomic_store(&orders->notifier, 'r');
 	master_pid = 0;
 }
 

@@ -22,6 +22,9 @@ static const struct {
 	{ "| json x=\"a.b[1]\", y=\"a\", z=\"q\"", "{\"a\":{\"b\":[1,\"two\"]}}", "= | x=two y={\"b\":[1,\"two\"]} z=" },
 	{ "| logfmt", "a=1 b=\"x \\\"y\\\"\" c= d \"bad\"=2 user=u 9z=3", "= | _9z=3 a=1 b=x \"y\" user_extracted=u" },
 	{ "| logfmt --keep-empty", "a= b", "= | a= b=" }, { "| logfmt --strict", "a=1 b=\"x", "= | __error__=LogfmtParserErr __error_details__=? a=1" },
+	/* A line that brings a label __error__ of its own: the pipeline's error hides it, and the name stands once. */
+	{ "| logfmt --strict", "__error__=mine __error_details__=mine a=\"x", "= | __error__=LogfmtParserErr __error_details__=?" },
+	{ "| logfmt --strict", "__error__=mine a=x", "= | __error__=mine a=x" },
 	{ "| logfmt q=\"a\", r=\"zz\"", "a=1 b=2", "= | q=1 r=" },
 	{ "| regexp \"(?P<m>[A-Z]+) (?P<p>/\\\\S*)?\"", "GET /x", "= | m=GET p=/x" }, { "| pattern \"<m> <_> <p>;\"", "GET a b; c", "= | m=GET p=b" },
 	{ "| unpack", "{\"_entry\":\"new\",\"k\":\"v\",\"n\":1}", "new | k=v" }, { "| unpack", "{\"k\":\"v\"}", "= |" },

@@ -48,6 +48,7 @@ EXTRA_DIST += \
 	tests/fuzz/corpus/logql/replace \
 	tests/fuzz/corpus/logql/selector \
 	tests/fuzz/corpus/pipeline/count \
+	tests/fuzz/corpus/pipeline/error-label-twice \
 	tests/fuzz/corpus/pipeline/format \
 	tests/fuzz/corpus/pipeline/json \
 	tests/fuzz/corpus/pipeline/logfmt \

@@ -370,6 +370,11 @@ static void finish(struct lp_pipeline_state *st, struct lp_pipeline_result *res)
 		res->hash = st->base_hash;
 		return;
 	}
+	/* A name stands once: the pipeline's error hides what a parser found in the line under its name. */
+	if (st->error)
+		lp_entry_delete(st, "__error__", 9);
+	if (st->error_details)
+		lp_entry_delete(st, "__error_details__", 17);
 	for (uint32_t i = 0; i < st->n_entries; i++) {
 		const struct lp_entry *e = &st->entries[i];
 

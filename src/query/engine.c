@@ -133,8 +133,6 @@ int lp_worker_block(struct lp_query *query, struct lp_worker *worker, const stru
 		    const struct lp_rows **ret_rows)
 {
 	struct lp_block_slot *slot = &worker->slots[0];
-	const uint8_t *p;
-	size_t len;
 	int r;
 
 	for (unsigned i = 0; i < LP_WORKER_DECODERS; i++) {
@@ -155,9 +153,7 @@ int lp_worker_block(struct lp_query *query, struct lp_worker *worker, const stru
 		if (r < 0)
 			return r;
 	}
-	r = lp_segment_block(segment, block, &p, &len);
-	if (r == 0)
-		r = lp_block_decode(slot->decoder, p, len, want, &slot->rows);
+	r = lp_segment_decode(segment, slot->decoder, block, want, &slot->rows);
 	if (r < 0) {
 		atomic_fetch_add_explicit(&query->count.bad_blocks, 1, memory_order_relaxed);
 		return r;

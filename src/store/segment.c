@@ -1,4 +1,5 @@
-/* Sealed segments, reader side; see segment.h.  Any process, any thread: everything here is immutable after open.
+/* Sealed segments, reader side; see segment.h.  Any process, any thread: everything here is immutable after open, but for the notes on
+ * which columns' checksums were computed, which only ever grow and only ever save that work.
  * Dying here loses nothing: nothing is written. */
 #include "store/segment-private.h"
 
@@ -9,6 +10,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -18,6 +20,8 @@ struct lp_segment {
 	struct lp_map index_map, chunks_map;
 	struct lp_segindex index;
 	struct lp_segment_info info;
+	_Atomic uint8_t *checked;       /* per block: columns (LP_BLOCK_WANT_) whose checksums were found right; relaxed, a lost bit costs time */
+	uint64_t faults;                /* lp_map_faults() at open */
 };
 
 /* ---- open ---- */
@@ -55,6 +59,7 @@ int lp_segment_open(const char *segments_dir, const struct lp_segment_name *name
 
 	if (!s)
 		return -ENOMEM;
+	s->faults = lp_map_faults();
 	int r = map_file(segments_dir, name, ".index", &s->index_map);
 
 	if (r == 0)
@@ -63,6 +68,10 @@ int lp_segment_open(const char *segments_dir, const struct lp_segment_name *name
 		r = map_file(segments_dir, name, ".chunks", &s->chunks_map);
 	if (r == 0)
 		r = check_pair(s, name);
+	if (r == 0) {
+		s->checked = calloc((size_t)s->index.head.blocks + 1, sizeof *s->checked);
+		r = s->checked ? 0 : -ENOMEM;
+	}
 	if (r < 0) {
 		lp_segment_close(&s);
 		return r;
@@ -82,6 +91,7 @@ void lp_segment_close(struct lp_segment **segment)
 		return;
 	lp_map_close(&(*segment)->index_map);
 	lp_map_close(&(*segment)->chunks_map);
+	free((*segment)->checked);
 	free(*segment);
 	*segment = NULL;
 }
@@ -149,6 +159,25 @@ int lp_segment_block(const struct lp_segment *segment, uint32_t block, const uin
 	*ret_p = p;
 	*ret_len = b.bytes;
 	return 0;
+}
+
+int lp_segment_decode(const struct lp_segment *segment, struct lp_block_decoder *decoder, uint32_t block, unsigned want, struct lp_rows *ret_rows)
+{
+	const uint8_t *p;
+	size_t len;
+	int r = lp_segment_block(segment, block, &p, &len);
+
+	if (r < 0)
+		return r;
+	unsigned columns = want & (LP_BLOCK_WANT_TS | LP_BLOCK_WANT_TEXT | LP_BLOCK_WANT_META);
+	unsigned missing = columns & ~atomic_load_explicit(&segment->checked[block], memory_order_relaxed);
+
+	if (!missing && lp_map_faults() == segment->faults)
+		return lp_block_decode(decoder, p, len, columns | LP_BLOCK_CHECKED, ret_rows);
+	r = lp_block_decode(decoder, p, len, columns, ret_rows);
+	if (r == 0 && missing)
+		atomic_fetch_or_explicit(&segment->checked[block], (uint8_t)missing, memory_order_relaxed);
+	return r;
 }
 
 uint32_t lp_segment_label_names(const struct lp_segment *segment)

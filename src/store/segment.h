@@ -31,9 +31,15 @@ int lp_segment_stream(const struct lp_segment *segment, uint32_t stream, const u
 /* Runs of one stream: indexes [*ret_first, *ret_first + *ret_n) for lp_segment_run(). */
 int lp_segment_stream_runs(const struct lp_segment *segment, uint32_t stream, uint32_t *ret_first, uint32_t *ret_n);
 int lp_segment_run(const struct lp_segment *segment, uint32_t run, struct lp_run *ret_run);
-/* Encoded bytes of a block in the mapped .chunks file, for lp_block_decode().  The block's header was held against the index: when it
+/* Encoded bytes of a block in the mapped .chunks file, for lp_block_decode() (lp_segment_decode() is what queries use).  The block's header was held against the index: when it
  * decodes, the rows and offsets of its runs lie inside. */
 int lp_segment_block(const struct lp_segment *segment, uint32_t block, const uint8_t **ret_p, size_t *ret_len);
+/* lp_block_decode() of a block, with each column's checksum computed the first time that the column is read through this segment and not
+ * again.  Safe because a sealed file never changes and the mapping is the page cache itself: bytes that were right stay right.  The one
+ * exception, a page that was dropped from the cache and could not be read back, is counted by lp_map_faults(), and from then on every
+ * checksum is computed at every read.  (What a disk returns wrong without an error after the first read is not noticed until the next
+ * start or logpulsectl verify.)  -EBADMSG: skip and count. */
+int lp_segment_decode(const struct lp_segment *segment, struct lp_block_decoder *decoder, uint32_t block, unsigned want, struct lp_rows *ret_rows);
 
 /* Index walk (the tenants are values of the reserved name "", which the count leaves out and lp_segment_find_label() finds): label names and, for each name, distinct values with their postings (ascending stream indexes). */
 uint32_t lp_segment_label_names(const struct lp_segment *segment);

@@ -43,6 +43,9 @@ int lp_block_peek(const void *p, size_t avail, struct lp_block_peek *ret_peek);
 #define LP_BLOCK_WANT_TS 1u
 #define LP_BLOCK_WANT_TEXT 2u
 #define LP_BLOCK_WANT_META 4u
+/* Leave the checksums of the wanted columns out: the caller found them right before in these same bytes, which cannot have changed
+ * since.  Every other check stays: bytes that did change are refused or decode to something else, within bounds. */
+#define LP_BLOCK_CHECKED 8u
 /* Decode the wanted columns of the block at p.  The rows point into the decoder's memory, valid until its next decode;
  * columns not wanted are NULL.  (ends come with the text, and 64 readable zero bytes behind it; sorted comes with ts.)  -EBADMSG naming nothing: skip and count. */
 int lp_block_decode(struct lp_block_decoder *decoder, const void *p, size_t avail, unsigned want, struct lp_rows *ret_rows);

@@ -6,7 +6,7 @@ src_master_libmaster_a_CPPFLAGS = $(AM_CPPFLAGS) $(SYSTEMD_CFLAGS)
 bin_PROGRAMS += logpulse
 logpulse_SOURCES = src/master/main.c
 # The second libmaster.a: workers and writer call lp_proc_*().
-logpulse_LDADD = src/master/libmaster.a src/http/libhttp.a src/writer/libwriter.a src/notify/libnotify.a src/master/libmaster.a \
+logpulse_LDADD = src/master/libmaster.a src/http/libhttp.a src/writer/libwriter.a src/notify/libnotify.a src/notify/libhooks.a src/master/libmaster.a \
 	src/query/libquery.a src/ingest/libingest.a src/conf/libconf.a $(STORE_LIBS) \
 	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(CURL_LIBS) $(SYSTEMD_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) $(RE2_LIBS) -lstdc++ -lm
 

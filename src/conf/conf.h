@@ -24,7 +24,7 @@ struct lp_conf {
 #define LP_DURATION(sect, field, def, min, max, reload, effect, help) int64_t field;
 #define LP_STRING(sect, field, def, reload, effect, help) char *field;
 #define LP_ENUM(sect, field, def, values, reload, effect, help) int field;
-#define LP_LIST(sect, field, reload, effect, help) struct lp_conf_list field;
+#define LP_LIST(sect, field, def, reload, effect, help) struct lp_conf_list field;
 #include "conf/conf.def"
 #undef LP_SECTION
 #undef LP_SECTION_END

@@ -27,7 +27,7 @@
 #define LP_DURATION(sect, field, def, min, max, reload, effect, help)
 #define LP_STRING(sect, field, def, reload, effect, help)
 #define LP_ENUM(sect, field, def, values, reload, effect, help)
-#define LP_LIST(sect, field, reload, effect, help)
+#define LP_LIST(sect, field, def, reload, effect, help)
 #include "conf/conf.def"
 #undef LP_SECTION
 
@@ -64,7 +64,7 @@ const size_t lp_conf_n_flags = LP_ARRAY_LEN(lp_conf_flags);
 #define LP_DURATION(sect, field, def, min, max, reload, effect, help) OPTION(sect, field, LP_CONF_DURATION, reload, effect, min, max, def, NULL, help)
 #define LP_STRING(sect, field, def, reload, effect, help) OPTION(sect, field, LP_CONF_STRING, reload, effect, 0, 0, def, NULL, help)
 #define LP_ENUM(sect, field, def, values, reload, effect, help) OPTION(sect, field, LP_CONF_ENUM, reload, effect, 0, 0, def, values, help)
-#define LP_LIST(sect, field, reload, effect, help) OPTION(sect, field, LP_CONF_LIST, reload, effect, 0, 0, "", NULL, help)
+#define LP_LIST(sect, field, def, reload, effect, help) OPTION(sect, field, LP_CONF_LIST, reload, effect, 0, 0, def, NULL, help)
 const struct lp_conf_option lp_conf_options[] = {
 #include "conf/conf.def"
 };

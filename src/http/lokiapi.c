@@ -268,8 +268,10 @@ void lp_api_drilldown_limits(struct lp_worker *worker, h2o_req_t *req, const cha
 
 	lp_buf_printf(&out, "{\"limits\":{\"discover_log_levels\":%s,\"discover_service_name\":", conf->limits.discover_log_levels ? "true" : "false");
 	json_list(&out, &conf->limits.discover_service_name);
+	lp_buf_str(&out, ",\"log_level_fields\":");
+	json_list(&out, &conf->limits.log_level_fields);
 	lp_buf_printf(&out,
-		      ",\"log_level_fields\":[],\"max_entries_limit_per_query\":%lld,\"max_line_size_truncate\":false,"
+		      ",\"max_entries_limit_per_query\":%lld,\"max_line_size_truncate\":false,"
 		      "\"max_query_bytes_read\":\"0B\",",
 		      (long long)conf->limits.max_entries_limit_per_query);
 	json_duration(&out, "max_query_length", conf->limits.max_query_length);
@@ -306,6 +308,8 @@ void lp_api_tenant_limits(struct lp_worker *worker, h2o_req_t *req, const char *
 		      conf->limits.discover_log_levels ? "true" : "false");
 	lp_buf_str(&out, "discover_service_name: ");
 	json_list(&out, &conf->limits.discover_service_name);
+	lp_buf_str(&out, "\nlog_level_fields: ");
+	json_list(&out, &conf->limits.log_level_fields);
 	lp_buf_byte(&out, '\n');
 	yaml_duration(&out, "max_query_length", conf->limits.max_query_length);
 	yaml_duration(&out, "query_timeout", conf->limits.query_timeout);

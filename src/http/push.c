@@ -188,6 +188,7 @@ static void fill_limits(const struct lp_conf *conf, struct lp_push_limits *limit
 		.oldest_ns = INT64_MIN,
 		.newest_ns = INT64_MAX,
 		.now_ns = now,
+		.unknown_service = conf->limits.discover_service_name.n > 0,
 	};
 	if (conf->storage.retention_days > 0)
 		limits->oldest_ns = now - conf->storage.retention_days * LP_NS_PER_DAY;

@@ -338,6 +338,11 @@ int lp_push_stream(struct lp_push *push, const char *error, bool last_wins)
 		}
 	}
 	drop_empty_values(&push->labels);
+	if (!push->labels.n && push->limits->unknown_service) {
+		r = lp_push_label(push, "service_name", 12, "unknown_service", 15);
+		if (r < 0)
+			return r;
+	}
 	r = lp_labels_encode(&push->canonical, push->tenant, push->tenant_len, push->labels.v, push->labels.n);
 	if (r == -EEXIST && last_wins) {
 		r = lp_push_keep_last(&push->labels);

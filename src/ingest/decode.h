@@ -37,6 +37,7 @@ struct lp_push_limits {
 	int64_t oldest_ns;                      /* older entries are refused (retention); INT64_MIN: none */
 	int64_t newest_ns;                      /* later entries are refused; INT64_MAX: none */
 	int64_t now_ns;
+	bool unknown_service;                   /* a stream without labels is {service_name="unknown_service"}, as in Loki; not the original API's */
 };
 
 struct lp_push_result {

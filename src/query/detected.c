@@ -241,6 +241,11 @@ static void set_path(struct detected *d, struct field *field, const char *line, 
 	lp_buf_byte(&field->path, ']');
 }
 
+static bool is_level(const char *name, size_t len)
+{
+	return len == sizeof LP_DETECTED_LEVEL - 1 && memcmp(name, LP_DETECTED_LEVEL, len) == 0;
+}
+
 static int add_metadata(struct detected *d, const struct lp_cand *cand)
 {
 	struct lp_labels_iter it;
@@ -251,9 +256,29 @@ static int add_metadata(struct detected *d, const struct lp_cand *cand)
 	if (!cand->meta_len || lp_metadata_iter(&it, cand->meta, cand->meta_len) < 0)
 		return 0;
 	while (r == 0 && lp_labels_next(&it, &label) > 0) {
+		if (is_level(label.name, label.name_len))
+			continue;
 		r = field_get(d, label.name, label.name_len, &field);
 		if (r == 0 && field)
 			r = field_add(d, field, label.value, label.value_len);
+	}
+	return r;
+}
+
+/* detected_level is a field like those of the metadata, as the pipeline sees it: found, or sent and brought into form. */
+static int add_level(struct detected *d, const struct lp_pipeline_result *res)
+{
+	struct field *field;
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < res->n_labels; i++) {
+		const struct lp_pipeline_label *label = &res->labels[i];
+
+		if (label->category != LP_CATEGORY_METADATA || !is_level(label->name, label->name_len))
+			continue;
+		r = field_get(d, label->name, label->name_len, &field);
+		if (r == 0 && field)
+			r = field_add(d, field, label->value, label->value_len);
 	}
 	return r;
 }
@@ -301,6 +326,8 @@ static int look_at(struct detected *d, const struct lp_cand *cand)
 	if (r <= 0)
 		return r == -EBADMSG ? 0 : r;
 	r = add_metadata(d, cand);
+	if (r == 0)
+		r = add_level(d, &own);
 	if (r == 0)
 		r = lp_pipeline_stream(d->json_state, cand->labels, cand->labels_len);
 	if (r == 0)
@@ -377,14 +404,15 @@ static int answer(struct detected *d)
 
 /* ---- life --------------------------------------------------------------------------------------- */
 
-static int open_parser(const char *text, struct lp_logql **ret_text, struct lp_pipeline **ret_pipeline, struct lp_pipeline_state **ret_state)
+static int open_parser(const char *text, const struct lp_discover *discover,
+		       struct lp_logql **ret_text, struct lp_pipeline **ret_pipeline, struct lp_pipeline_state **ret_state)
 {
 	struct lp_buf error = LP_BUF_INIT;
 	int r = lp_logql_parse(text, strlen(text), ret_text, &error);
 
 	lp_buf_free(&error);
 	if (r == 0)
-		r = lp_pipeline_open(&(struct lp_pipeline_spec){ .stages = (*ret_text)->root->log.stages }, ret_pipeline);
+		r = lp_pipeline_open(&(struct lp_pipeline_spec){ .stages = (*ret_text)->root->log.stages, .discover = discover }, ret_pipeline);
 	return r < 0 ? r : lp_pipeline_state_open(*ret_pipeline, ret_state);
 }
 
@@ -394,9 +422,9 @@ static int detect(struct detected *d)
 	int r = lp_pipeline_state_open(query->pipeline, &d->own_state);
 
 	if (r == 0)
-		r = open_parser("{a=\"b\"} | json", &d->json_text, &d->json, &d->json_state);
+		r = open_parser("{a=\"b\"} | json", query->discover, &d->json_text, &d->json, &d->json_state);
 	if (r == 0)
-		r = open_parser("{a=\"b\"} | logfmt", &d->logfmt_text, &d->logfmt, &d->logfmt_state);
+		r = open_parser("{a=\"b\"} | logfmt", query->discover, &d->logfmt_text, &d->logfmt, &d->logfmt_state);
 	for (size_t i = 0; r == 0 && i < query->kept.n; i++) {
 		if (i % 64 == 63 && lp_query_stopped(query))
 			return -ECANCELED;

@@ -5,6 +5,7 @@
 #define LP_QUERY_ENGINE_PRIVATE_H
 
 #include "common/arena.h"
+#include "query/discover.h"
 #include "query/logql/ast.h"
 #include "query/pipeline/pipeline.h"
 #include "query/query.h"
@@ -100,6 +101,7 @@ struct lp_query {
 	struct lp_query_params params;
 	struct lp_query_sink sink;
 	struct lp_arena arena;                  /* copies of the parameters */
+	struct lp_discover *discover;           /* labels that nobody sent; NULL: none */
 	const struct lp_query_ops *ops;
 	struct lp_logql *logql;
 	const struct lp_log_expr *log;          /* NULL: no selector, everything */

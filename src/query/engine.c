@@ -604,7 +604,8 @@ static int params_copy(struct lp_query *query, const struct lp_query_params *par
 	}
 	p->matches = matches;
 	p->match_lens = lens;
-	return 0;
+	p->discover = NULL;             /* the caller's, compiled here */
+	return lp_discover_open(params->discover, params->tenants, &query->arena, &query->discover);
 }
 
 static const struct lp_query_ops *ops_of(enum lp_query_kind kind)

@@ -60,7 +60,7 @@ static int leaf_open(struct lp_query *query, struct lp_leaf *leaf, const struct 
 		return r;
 	/* The pipeline reads the tree and never writes the stages it is given; only their list begins later. */
 	leaf->range.log.stages = (struct lp_stage *)(uintptr_t)rest;
-	struct lp_pipeline_spec spec = { .range = &leaf->range, .grouping = leaf->grouping };
+	struct lp_pipeline_spec spec = { .range = &leaf->range, .grouping = leaf->grouping, .discover = query->discover };
 
 	r = lp_pipeline_open(&spec, &leaf->pipeline);
 	if (r == -EOPNOTSUPP)

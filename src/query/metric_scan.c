@@ -25,6 +25,7 @@ struct mscan {
 	uint32_t labels_len;
 	bool stream_set;                /* the pipeline's state is at it */
 	bool need_meta;                 /* which series a line belongs to depends on its metadata */
+	bool need_level;                /* and on the level that its text names */
 	bool has_series;
 	uint32_t series;                /* of lines without metadata, when the leaf is plain */
 	/* the item at hand */
@@ -135,7 +136,7 @@ static bool needs_meta(const struct mscan *s)
 	if (!leaf->plain || !g || g->without)
 		return true;
 	for (uint32_t i = 0; i < g->n_labels; i++)
-		if (lp_labels_find(s->labels, s->labels_len, g->labels[i].s, g->labels[i].len, &label) != 1)
+		if (lp_discover_find(s->query->discover, s->labels, s->labels_len, g->labels[i].s, g->labels[i].len, &label) != 1)
 			return true;
 	return false;
 }
@@ -148,6 +149,9 @@ static void enter_stream(struct mscan *s, const uint8_t *labels, uint32_t len)
 	s->labels_len = len;
 	s->stream_set = s->has_series = false;
 	s->need_meta = needs_meta(s);
+	/* Where every line has the level of its stream, the stream's series is the line's.  A stream that cannot be set fails later, by name. */
+	s->need_level = s->need_meta && lp_pipeline_needs_level(s->leaf->pipeline) &&
+			(set_stream(s) < 0 || !lp_pipeline_level_of_stream(s->thread->state));
 }
 
 /* ---- regions ---- */
@@ -225,7 +229,7 @@ static int sample(struct mscan *s, uint32_t i)
 	uint32_t len, meta_len, series;
 	const char *line = lp_rows_line(&s->cols.rows, i, &len);
 	const uint8_t *meta = lp_rows_meta(&s->cols.rows, i, &meta_len);
-	bool simple = s->leaf->plain && (!meta_len || !s->need_meta);
+	bool simple = s->leaf->plain && !s->need_level && (!meta_len || !s->need_meta);
 	int r = tick(s);
 
 	if (r == 0 && !simple) {

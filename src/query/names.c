@@ -14,6 +14,8 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#define MAX_PAIRS 1024u         /* as in pipelines */
+
 struct name {
 	const uint8_t *p;
 	uint32_t len;
@@ -134,24 +136,51 @@ static int add_pair(struct lp_query *query, const char *name, uint32_t name_len,
 	return r;
 }
 
+/* The stream's labels as clients see them. */
+static int add_series(struct lp_query *query, const uint8_t *labels, uint32_t len)
+{
+	struct lp_label pairs[MAX_PAIRS];
+	struct lp_buf bytes = LP_BUF_INIT;
+	uint32_t n;
+	int r;
+
+	if (!query->discover)
+		return names_add(query, labels, len);
+	r = lp_discover_labels(query->discover, labels, len, pairs, MAX_PAIRS, &n);
+	if (r == 0)
+		r = lp_labels_encode(&bytes, "", 0, pairs, n);
+	if (r == 0)
+		r = names_add(query, bytes.data, (uint32_t)bytes.len);
+	lp_buf_free(&bytes);
+	return r == -EBADMSG ? 0 : r;
+}
+
+static int add_value(struct lp_query *query, const uint8_t *labels, uint32_t len, const char *name, size_t name_len)
+{
+	struct lp_label label;
+
+	if (lp_discover_find(query->discover, labels, len, name, name_len, &label) != 1)
+		return 0;
+	return query->params.kind == LP_QUERY_DETECTED_LABELS ? add_pair(query, label.name, label.name_len, label.value, label.value_len) :
+								names_add(query, label.value, label.value_len);
+}
+
 static int add_stream(struct lp_query *query, const uint8_t *labels, uint32_t len)
 {
-	struct lp_labels_iter it;
-	struct lp_label label;
+	struct lp_label pairs[MAX_PAIRS];
+	uint32_t n;
 	int r = 0;
 
 	if (query->params.kind == LP_QUERY_SERIES)
-		return names_add(query, labels, len);
-	if (query->params.kind == LP_QUERY_LABEL_VALUES) {
-		if (lp_labels_find(labels, len, query->params.label, query->params.label_len, &label) == 1)
-			r = names_add(query, label.value, label.value_len);
-		return r;
-	}
-	if (lp_labels_iter(&it, labels, len, NULL, NULL) < 0)
+		return add_series(query, labels, len);
+	if (query->params.kind == LP_QUERY_LABEL_VALUES)
+		return add_value(query, labels, len, query->params.label, query->params.label_len);
+	if (lp_discover_labels(query->discover, labels, len, pairs, MAX_PAIRS, &n) < 0)
 		return 0;
-	while (r == 0 && lp_labels_next(&it, &label) > 0)
-		r = query->params.kind == LP_QUERY_DETECTED_LABELS ? add_pair(query, label.name, label.name_len, label.value, label.value_len) :
-								     names_add(query, label.name, label.name_len);
+	for (uint32_t i = 0; r == 0 && i < n; i++)
+		r = query->params.kind == LP_QUERY_DETECTED_LABELS ?
+			    add_pair(query, pairs[i].name, pairs[i].name_len, pairs[i].value, pairs[i].value_len) :
+			    names_add(query, pairs[i].name, pairs[i].name_len);
 	return r;
 }
 
@@ -223,36 +252,61 @@ static int add_from_index(struct lp_query *query, struct lp_worker *worker, cons
 	return r;
 }
 
+/* What no index knows: series, and the labels that were added (discover.h), stream by stream. */
+static int add_from_streams(struct lp_query *query, const struct lp_segment *segment, const uint32_t *streams, uint32_t n, const char *name)
+{
+	int r = 0;
+
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		const uint8_t *labels;
+		uint32_t len;
+		int64_t min_ts, max_ts;
+
+		if (i % 1024 == 1023 && lp_query_stopped(query))
+			r = -ECANCELED;
+		else if (lp_segment_stream(segment, streams[i], &labels, &len, &min_ts, &max_ts) == 0)
+			r = name ? add_value(query, labels, len, name, strlen(name)) : add_series(query, labels, len);
+	}
+	return r;
+}
+
+static int add_names(struct lp_query *query, struct lp_worker *worker, const struct lp_segment *segment, const uint32_t *streams, uint32_t n)
+{
+	const char *added[LP_DISCOVER_VIRTUAL];
+	uint32_t n_added = lp_discover_names(query->discover, added);
+	uint64_t *bits = calloc((size_t)lp_segment_info(segment)->streams / 64 + 1, sizeof *bits);
+	int r = bits ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; bits && i < n; i++)
+		bits[streams[i] / 64] |= UINT64_C(1) << streams[i] % 64;
+	if (r == 0)
+		r = add_from_index(query, worker, segment, bits);
+	free(bits);
+	/* Every stream has them; their values are not among those of another label. */
+	for (uint32_t i = 0; r == 0 && query->params.kind != LP_QUERY_LABEL_VALUES && i < n_added; i++)
+		r = query->params.kind == LP_QUERY_LABELS ? names_add(query, added[i], (uint32_t)strlen(added[i])) :
+							   add_from_streams(query, segment, streams, n, added[i]);
+	return r;
+}
+
 static int run_segment(struct lp_query *query, struct lp_worker *worker, const struct lp_segment *segment, const struct lp_log_expr *log)
 {
 	const struct lp_segment_info *info = lp_segment_info(segment);
+	const struct lp_query_params *p = &query->params;
 	uint32_t *streams, n;
 
-	if (info->max_ts < query->params.start_ns || info->min_ts >= query->params.end_ns)
+	if (info->max_ts < p->start_ns || info->min_ts >= p->end_ns)
 		return 0;
 	int r = lp_plan_match(query, log, segment, &worker->scratch, &streams, &n);
 
 	if (r < 0)
 		return r;
-	if (query->params.kind == LP_QUERY_SERIES) {
-		for (uint32_t i = 0; r == 0 && i < n; i++) {
-			const uint8_t *labels;
-			uint32_t len;
-			int64_t min_ts, max_ts;
-
-			if (i % 1024 == 1023 && lp_query_stopped(query))
-				r = -ECANCELED;
-			else if (lp_segment_stream(segment, streams[i], &labels, &len, &min_ts, &max_ts) == 0)
-				r = names_add(query, labels, len);
-		}
-	} else if (n) {
-		uint64_t *bits = calloc((size_t)info->streams / 64 + 1, sizeof *bits);
-
-		for (uint32_t i = 0; bits && i < n; i++)
-			bits[streams[i] / 64] |= UINT64_C(1) << streams[i] % 64;
-		r = bits ? add_from_index(query, worker, segment, bits) : -ENOMEM;
-		free(bits);
-	}
+	if (p->kind == LP_QUERY_SERIES)
+		r = add_from_streams(query, segment, streams, n, NULL);
+	else if (p->kind == LP_QUERY_LABEL_VALUES && lp_discover_adds(query->discover, p->label, p->label_len))
+		r = add_from_streams(query, segment, streams, n, p->label);
+	else if (n)
+		r = add_names(query, worker, segment, streams, n);
 	free(streams);
 	return r;
 }

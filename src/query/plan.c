@@ -128,23 +128,38 @@ int lp_plan_parse(struct lp_query *query)
 
 /* ---- matching ---- */
 
-static bool match_one(const struct lp_matcher *matcher, const uint8_t *labels, uint32_t len)
+static bool match_one(const struct lp_query *query, const struct lp_matcher *matcher, const uint8_t *labels, uint32_t len)
 {
 	struct lp_label label;
 
-	if (lp_labels_find(labels, len, matcher->name.s, matcher->name.len, &label) == 1)
+	if (lp_discover_find(query->discover, labels, len, matcher->name.s, matcher->name.len, &label) == 1)
 		return lp_matcher_match(matcher, label.value, label.value_len);
 	return lp_matcher_match(matcher, "", 0);
 }
 
+static bool same(const char *a, size_t a_len, const char *b, size_t b_len)
+{
+	return a_len == b_len && (a_len == 0 || memcmp(a, b, a_len) == 0);
+}
+
 static bool match_tenant(const struct lp_query *query, const uint8_t *labels, uint32_t len)
 {
+	const char *s = query->params.tenant, *end = s + query->params.tenant_len, *bar;
 	struct lp_labels_iter it;
 	const char *tenant;
 	size_t tenant_len;
 
-	return lp_labels_iter(&it, labels, len, &tenant, &tenant_len) == 0 && tenant_len == query->params.tenant_len &&
-	       (tenant_len == 0 || memcmp(tenant, query->params.tenant, tenant_len) == 0);
+	if (lp_labels_iter(&it, labels, len, &tenant, &tenant_len) < 0)
+		return false;
+	if (!query->params.tenants)
+		return same(tenant, tenant_len, s, query->params.tenant_len);
+	for (;; s = bar + 1) {
+		bar = memchr(s, '|', (size_t)(end - s));
+		if (same(tenant, tenant_len, s, (size_t)((bar ? bar : end) - s)))
+			return true;
+		if (!bar)
+			return false;
+	}
 }
 
 bool lp_plan_match_labels(const struct lp_query *query, const struct lp_log_expr *log, const uint8_t *labels, uint32_t len)
@@ -152,7 +167,7 @@ bool lp_plan_match_labels(const struct lp_query *query, const struct lp_log_expr
 	if (!match_tenant(query, labels, len))
 		return false;
 	for (uint32_t m = 0; log && m < log->n_matchers; m++)
-		if (!match_one(&log->matchers[m], labels, len))
+		if (!match_one(query, &log->matchers[m], labels, len))
 			return false;
 	return true;
 }
@@ -270,7 +285,7 @@ static int keep_direct(struct lp_query *query, const struct lp_segment *segment,
 
 		if (i % 1024 == 1023 && lp_query_stopped(query))
 			return -ECANCELED;
-		if (lp_segment_stream(segment, match->streams[i], &labels, &len, &min_ts, &max_ts) == 0 && match_one(matcher, labels, len))
+		if (lp_segment_stream(segment, match->streams[i], &labels, &len, &min_ts, &max_ts) == 0 && match_one(query, matcher, labels, len))
 			match->streams[out++] = match->streams[i];
 	}
 	match->n = out;
@@ -320,6 +335,68 @@ static int match_other(struct lp_query *query, const struct lp_segment *segment,
 	return 0;
 }
 
+static int match_all(struct match *match)
+{
+	match->n = match->total;
+	match->streams = malloc(((size_t)match->n + 1) * sizeof *match->streams);
+	if (!match->streams)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < match->n; i++)
+		match->streams[i] = i;
+	return 0;
+}
+
+/* Streams that have the value under one of the names. */
+static int match_any_name(const struct lp_segment *segment, const struct lp_str *names, uint32_t n_names, const struct lp_str *value,
+			  struct match *match)
+{
+	uint64_t *bits = calloc((size_t)match->total / 64 + 1, sizeof *bits);
+	int r = bits ? 0 : -ENOMEM;
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; r == 0 && i < n_names; i++) {
+		struct match one = { .total = match->total };
+		struct lp_matcher matcher = { .name = names[i], .value = *value };
+
+		r = match_equal(segment, &matcher, &one);
+		for (uint32_t k = 0; r == 0 && k < one.n; k++) {
+			n += !(bits[one.streams[k] / 64] >> one.streams[k] % 64 & 1);
+			bits[one.streams[k] / 64] |= UINT64_C(1) << one.streams[k] % 64;
+		}
+		free(one.streams);
+	}
+	match->streams = r == 0 ? malloc(((size_t)n + 1) * sizeof *match->streams) : NULL;
+	if (r == 0 && !match->streams)
+		r = -ENOMEM;
+	for (uint32_t i = 0; r == 0 && i < match->total; i++)
+		if (bits[i / 64] >> i % 64 & 1)
+			match->streams[match->n++] = i;
+	free(bits);
+	return r;
+}
+
+/* A label that no index knows: streams are asked directly, of service_name="x" only those that have x where the name is taken from. */
+static int match_added(struct lp_query *query, const struct lp_segment *segment, const struct lp_matcher *matcher, struct match *match)
+{
+	const struct lp_discover *d = query->discover;
+	int r = 0;
+
+	if (!match->streams && matcher->op == LP_MATCH_EQ && matcher->value.len && strcmp(matcher->name.s, LP_SERVICE_NAME) == 0 &&
+	    strcmp(matcher->value.s, LP_UNKNOWN_SERVICE) != 0) {
+		struct lp_str *names = malloc((d->n_services + 1) * sizeof *names);
+
+		if (!names)
+			return -ENOMEM;
+		memcpy(names, d->services, d->n_services * sizeof *names);
+		names[d->n_services] = matcher->name;
+		r = match_any_name(segment, names, d->n_services + 1, &matcher->value, match);
+		free(names);
+	} else if (!match->streams) {
+		r = match_all(match);
+	}
+	return r < 0 ? r : keep_direct(query, segment, matcher, match);
+}
+
 int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const struct lp_segment *segment, struct lp_buf *scratch,
 		  uint32_t **ret_streams, uint32_t *ret_n)
 {
@@ -327,23 +404,20 @@ int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const s
 	uint32_t out = 0;
 	int r = 0;
 
-	for (int pass = 0; pass < 2; pass++)
+	for (int pass = 0; pass < 3; pass++)
 		for (uint32_t m = 0; log && r == 0 && m < log->n_matchers; m++) {
 			const struct lp_matcher *matcher = &log->matchers[m];
 			bool equal = matcher->op == LP_MATCH_EQ && matcher->value.len;
 
-			if (equal && pass == 0)
+			if (lp_discover_adds(query->discover, matcher->name.s, matcher->name.len))
+				r = pass == 2 ? match_added(query, segment, matcher, &match) : 0;
+			else if (equal && pass == 0)
 				r = match_equal(segment, matcher, &match);
 			else if (!equal && pass == 1)
 				r = match_other(query, segment, matcher, scratch, &match);
 		}
-	if (r == 0 && !match.streams) {
-		match.n = match.total;
-		match.streams = malloc(((size_t)match.n + 1) * sizeof *match.streams);
-		r = match.streams ? 0 : -ENOMEM;
-		for (uint32_t i = 0; r == 0 && i < match.n; i++)
-			match.streams[i] = i;
-	}
+	if (r == 0 && !match.streams)
+		r = match_all(&match);
 	for (uint32_t i = 0; r == 0 && i < match.n; i++) {
 		const uint8_t *labels;
 		uint32_t len;

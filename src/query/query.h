@@ -6,6 +6,7 @@
 #define LP_QUERY_QUERY_H
 
 #include "common/buf.h"
+#include "query/discover.h"
 #include "store/catalog.h"
 
 enum lp_query_kind {
@@ -35,6 +36,8 @@ struct lp_query_params {
 	size_t label_len;
 	const char *tenant;             /* "" default */
 	size_t tenant_len;
+	bool tenants;                   /* `tenant` is a list, separated by |; streams show whose they are in __tenant_id__ */
+	const struct lp_discover_spec *discover;        /* labels to add to those that were sent; NULL: none */
 	int64_t start_ns, end_ns;       /* [start, end) for logs */
 	int64_t step_ns;                /* metric queries */
 	int64_t interval_ns;

@@ -331,7 +331,7 @@ static int scan_block(struct scan *scan, const struct lp_task *task)
 
 int lp_log_plan(struct lp_query *query, struct lp_worker *worker)
 {
-	struct lp_pipeline_spec spec = { 0 };
+	struct lp_pipeline_spec spec = { .discover = query->discover };
 	int r = lp_line_filter_open(query->log ? query->log->stages : NULL, &query->filter, &spec.stages);
 
 	if (r < 0)
@@ -378,7 +378,14 @@ static int state_take(struct lp_query *query, struct lp_pipeline_state **ret_sta
 	if (found)
 		*ret_state = query->states[--query->n_states];
 	pthread_mutex_unlock(&query->lock);
-	return found ? 0 : lp_pipeline_state_open(query->pipeline, ret_state);
+	if (found)
+		return 0;
+	int r = lp_pipeline_state_open(query->pipeline, ret_state);
+
+	/* What an entry looks like is asked once more of those that are shown. */
+	if (r == 0 && !query->ops->take)
+		lp_pipeline_scan_only(*ret_state);
+	return r;
 }
 
 static void state_put(struct lp_query *query, struct lp_pipeline_state **state)

@@ -14,6 +14,7 @@
 #include <xxhash.h>
 
 #define MAX_BUCKETS 11001u
+#define MAX_PAIRS 1024u          /* as in pipelines */
 
 struct series {
 	uint8_t *key;                   /* canonical labels; a name when aggregated by labels */
@@ -119,12 +120,13 @@ static bool is_matched(const struct lp_log_expr *log, const struct lp_label *lab
 	return !log;
 }
 
-static bool has_targets(const struct lp_query_params *p, const uint8_t *labels, uint32_t len)
+static bool has_targets(const struct lp_query *query, const uint8_t *labels, uint32_t len)
 {
+	const struct lp_query_params *p = &query->params;
 	struct lp_label label;
 
 	for (uint32_t i = 0; i < p->n_matches; i++)
-		if (lp_labels_find(labels, len, p->matches[i], p->match_lens[i], &label) != 1)
+		if (lp_discover_find(query->discover, labels, len, p->matches[i], p->match_lens[i], &label) != 1)
 			return false;
 	return true;
 }
@@ -139,20 +141,19 @@ static bool is_wanted(const struct lp_query *query, const struct lp_label *label
 /* Under the lock. */
 static int add_stream(struct lp_query *query, struct volume *v, const uint8_t *labels, uint32_t len, const struct lp_count *buckets)
 {
-	struct lp_label pairs[64], label;
-	struct lp_labels_iter it;
-	size_t n = 0;
+	struct lp_label pairs[MAX_PAIRS];
+	uint32_t all, n = 0;
 	int r = 0;
 
-	if (lp_labels_iter(&it, labels, len, NULL, NULL) < 0)
+	if (lp_discover_labels(query->discover, labels, len, pairs, MAX_PAIRS, &all) < 0)
 		return 0;
-	while (r == 0 && lp_labels_next(&it, &label) > 0) {
-		if (!is_wanted(query, &label))
+	for (uint32_t i = 0; r == 0 && i < all; i++) {
+		if (!is_wanted(query, &pairs[i]))
 			continue;
 		if (query->params.by_labels)
-			r = add(query, v, label.name, label.name_len, buckets);
-		else if (n < sizeof pairs / sizeof *pairs)
-			pairs[n++] = label;
+			r = add(query, v, pairs[i].name, pairs[i].name_len, buckets);
+		else
+			pairs[n++] = pairs[i];
 	}
 	if (r < 0 || query->params.by_labels)
 		return r;
@@ -167,7 +168,7 @@ static int volume_take(struct lp_query *query, const uint8_t *labels, uint32_t l
 	int r = 0;
 
 	(void)live;
-	if (!has_targets(&query->params, labels, len))
+	if (!has_targets(query, labels, len))
 		return 0;
 	pthread_mutex_lock(&query->lock);
 	r = add_stream(query, v, labels, len, buckets);

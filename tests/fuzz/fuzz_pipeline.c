@@ -1,5 +1,6 @@
 /* Any pipeline over any line.  Input: query text, a NUL, then the line.  Results must be consistent: names ascend, hashes agree with a
  * second run over the same line. */
+#include "query/discover.h"
 #include "query/pipeline/pipeline.h"
 #include "store/format/labels.h"
 #include "tests/fuzz/fuzz.h"
@@ -44,6 +45,21 @@ static void run(const struct lp_pipeline_spec *spec, const char *line, size_t le
 	lp_buf_free(&metadata);
 }
 
+/* The same with the labels that nobody sent. */
+static void run_discovering(struct lp_pipeline_spec *spec, const char *line, size_t len)
+{
+	static const char *const fields[] = { "severity", "lvl", "log.level" }, *const services[] = { "app" };
+	const struct lp_discover_spec what = { services, 1, true, fields, 3, 0 };
+	struct lp_arena arena = LP_ARENA_INIT;
+	struct lp_discover *discover;
+
+	if (lp_discover_open(&what, true, &arena, &discover) < 0 || !lp_level_of_line(discover, line, len)[0])
+		abort();
+	spec->discover = discover;
+	run(spec, line, len);
+	lp_arena_free(&arena);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	const uint8_t *nul = memchr(data, 0, size);
@@ -65,6 +81,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		spec.grouping = &query->root->grouping;
 	}
 	run(&spec, (const char *)nul + 1, size - (size_t)(nul - data) - 1);
+	run_discovering(&spec, (const char *)nul + 1, size - (size_t)(nul - data) - 1);
 	lp_logql_free(&query);
 	lp_buf_free(&error);
 	return 0;

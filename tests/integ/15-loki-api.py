@@ -8,7 +8,7 @@ S = 10**9
 now = int(time.time())
 hour = now - now % 3600 - 3600          # a full hour in the past
 base = hour * S
-OPTIONS = {'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}
+OPTIONS = {}
 
 
 def meta_push(s, labels, entries):

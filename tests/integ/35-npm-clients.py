@@ -45,7 +45,7 @@ def compare(what, meant, got):
     assert len(meant) == len(got), '%s: meant %d, got %d' % (what, len(meant), len(got))
 
 
-with Server({'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}) as s:
+with Server() as s:
     s.start()
     base_ms = (int(time.time()) - 600) * 1000
     clients = [('pino.js', '{app=~"pino.*"}'), ('winston.js', '{app=~"winston.*"}'), ('otlp.js', '{service_name=~"otlp.*"}')]

@@ -131,7 +131,7 @@ def logcli_pages(server, forward, batch):
 
 
 requests = json.load(open(os.path.join(SRC, 'tests/fixtures/grafana-requests.json')))
-with Server({'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}) as s:
+with Server(dict.fromkeys(AS_PUSHED)) as s:         # the server's defaults
     s.start()
     feed(s)
     # Groups of one to four lines share a timestamp, so that pages end in the middle of them.

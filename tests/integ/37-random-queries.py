@@ -176,7 +176,7 @@ def highest_memory(server):
     return max(int(l.split()[1]) * 1024 for pid in server.children('worker') for l in open('/proc/%d/status' % pid) if l.startswith('VmHWM'))
 
 
-with Server({'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}) as s:
+with Server() as s:
     s.start()
     rnd = random.Random(SEED)
     push(s, entries(rnd, 0, 300))

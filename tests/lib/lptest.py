@@ -56,13 +56,18 @@ class Reply:
         return '<%d %r>' % (self.status, self.body[:300])
 
 
+# Labels as they were pushed, which is what most tests compare; 38-discover.py and 36-grafana.py have the
+# server's own defaults: an option None is left to the server.
+AS_PUSHED = {'limits.discover_log_levels': 'false', 'limits.discover_service_name': ''}
+
+
 class Server:
-    """One LogPulse with its data directory.  Options are --set section.key=value."""
+    """One LogPulse with its data directory.  Options are --set section.key=value, on top of AS_PUSHED."""
 
     def __init__(self, options=None, env=None, data=None, workers=2, port=None):
         self.tmp = tempfile.mkdtemp(prefix='lptest-') if data is None else None
         self.data = data or os.path.join(self.tmp, 'data')
-        self.options, self.env, self.workers = dict(options or {}), dict(env or {}), workers
+        self.options, self.env, self.workers = {k: v for k, v in dict(AS_PUSHED, **(options or {})).items() if v is not None}, dict(env or {}), workers
         self.port = port or free_port()
         self.proc = None
         self.log_path = (self.tmp or tempfile.mkdtemp(prefix='lplog-')) + '/log'

@@ -1,9 +1,12 @@
 /* Pipelines: a query, a line, and what comes out of it, for every stage; samples and parser hints. */
+#include "query/discover.h"
 #include "query/pipeline/pipeline.h"
 #include "store/format/labels.h"
 
 #include <check.h>
+#include <errno.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -227,6 +230,91 @@ START_TEST(bounded)
 }
 END_TEST
 
+/* ---- labels that nobody sent ---- */
+
+static const struct {
+	const char *line, *level;
+} levels[] = {
+	{ "", "unknown" }, { "plain", "unknown" }, { "warning: x error", "warn" }, { "x ERR", "error" }, { "terror inf wrn dbg", "unknown" },
+	{ "err_x fatal", "fatal" }, { "{\"lvl\":\"WARNING\"}", "warn" }, { " {\"a\":{\"severity\":\"trc\"}}\n", "trace" },
+	{ "{\"a\":{\"b\":{\"lvl\":\"wrn\"}}}", "unknown" }, { "{\"lvl\":3,\"m\":\"x info\"}", "info" }, { "{\"LVL\":\"wrn\"}", "unknown" },
+	{ "{\"lvl\":\"wrn\"", "unknown" }, { "{\"lvl\":\"wrn\"} x", "unknown" }, { "a=1 lvl=wrn severity=dbg", "debug" },
+	{ "a=1 LVL=wrn", "warn" }, { "a=1 lvl=\"inf\"", "info" }, { "a=\"b lvl=wrn", "unknown" }, { "a=b lvl=none fatal", "fatal" },
+	{ "/path?x=1 critical", "critical" }, { "\xff error", "error" }, { "\xc3\xa9rror error\xc3\xa9", "unknown" },
+};
+
+static struct lp_discover *open_discover(struct lp_arena *arena)
+{
+	static const char *const fields[] = { "severity", "lvl" }, *const services[] = { "job", "app" };
+	const struct lp_discover_spec spec = { services, 2, true, fields, 2, 2 };
+	struct lp_discover *discover;
+
+	ck_assert_int_eq(lp_discover_open(&spec, true, arena, &discover), 0);
+	return discover;
+}
+
+START_TEST(level_of_line)
+{
+	struct lp_arena arena = LP_ARENA_INIT;
+
+	ck_assert_msg(!strcmp(lp_level_of_line(open_discover(&arena), levels[_i].line, strlen(levels[_i].line)), levels[_i].level), "%s",
+		      levels[_i].line);
+	lp_arena_free(&arena);
+}
+END_TEST
+
+START_TEST(level_of_severity)
+{
+	static const char *const want[] = { "unknown", "trace", "trace", "trace", "trace", "debug", "debug", "debug", "debug", "info" };
+	char number[8];
+
+	for (int i = 0; i < 10; i++) {
+		snprintf(number, sizeof number, "%d", i);
+		ck_assert_str_eq(lp_level_of_severity(number, strlen(number)), want[i]);
+	}
+	ck_assert_str_eq(lp_level_of_severity("24", 2), "fatal");
+	ck_assert_str_eq(lp_level_of_severity("25", 2), "unknown");
+	ck_assert_str_eq(lp_level_of_severity("x", 1), "info");
+	ck_assert_str_eq(lp_level_of_severity("99999999999", 11), "info");
+}
+END_TEST
+
+/* What a stream shows, as {a="b"}; the tenant of all of them is t. */
+static void shows(const struct lp_discover *discover, struct lp_label *sent, size_t n, const char *want)
+{
+	struct lp_buf bytes = LP_BUF_INIT, text = LP_BUF_INIT;
+	struct lp_label all[8];
+	uint32_t n_all;
+
+	ck_assert_int_eq(lp_labels_encode(&bytes, "t", 1, sent, n), 0);
+	ck_assert_int_eq(lp_discover_labels(discover, bytes.data, bytes.len, all, 8, &n_all), 0);
+	if (n_all > n)
+		ck_assert_int_eq(lp_discover_labels(discover, bytes.data, bytes.len, all, n_all - 1, &n_all), -EBADMSG);
+	ck_assert_int_eq(lp_discover_labels(discover, bytes.data, bytes.len, all, n_all, &n_all), 0);
+	for (uint32_t i = 0; i < n_all; i++)
+		lp_buf_printf(&text, "%.*s=%.*s;", (int)all[i].name_len, all[i].name, (int)all[i].value_len, all[i].value);
+	ck_assert_str_eq(lp_buf_cstr(&text), want);
+	lp_buf_free(&bytes);
+	lp_buf_free(&text);
+}
+
+START_TEST(stream_labels)
+{
+	struct lp_arena arena = LP_ARENA_INIT;
+	struct lp_discover *d = open_discover(&arena), *none = (struct lp_discover *)&arena;
+
+	shows(d, NULL, 0, "__tenant_id__=t;service_name=unknown_service;");
+	shows(d, (struct lp_label[]){ { "app", 3, 1, "a" }, { "job", 3, 1, "j" }, { "z", 1, 1, "z" } }, 3,
+	      "__tenant_id__=t;app=a;job=j;service_name=j;z=z;");
+	shows(d, (struct lp_label[]){ { "app", 3, 1, "a" }, { "service_name", 12, 1, "s" } }, 2, "__tenant_id__=t;app=a;service_name=s;");
+	shows(d, (struct lp_label[]){ { "__tenant_id__", 13, 5, "other" } }, 1, "__tenant_id__=t;service_name=unknown_service;");
+	ck_assert(lp_discover_adds(d, "service_name", 12) && !lp_discover_adds(d, "app", 3) && !lp_discover_adds(NULL, "service_name", 12));
+	ck_assert_int_eq(lp_discover_open(&(struct lp_discover_spec){ 0 }, false, &arena, &none), 0);
+	ck_assert_ptr_null(none);
+	lp_arena_free(&arena);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("pipeline");
@@ -240,6 +328,9 @@ int main(void)
 	tcase_add_test(tc, unwrap_drops);
 	tcase_add_test(tc, lines_are_apart);
 	tcase_add_test(tc, bounded);
+	tcase_add_loop_test(tc, level_of_line, 0, sizeof levels / sizeof levels[0]);
+	tcase_add_test(tc, level_of_severity);
+	tcase_add_test(tc, stream_labels);
 	suite_add_tcase(suite, tc);
 	runner = srunner_create(suite);
 	srunner_run_all(runner, CK_NORMAL);

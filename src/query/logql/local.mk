@@ -14,7 +14,7 @@ src_query_libquery_a_SOURCES += \
 	src/query/pipeline/pipeline.c src/query/pipeline/pipeline.h src/query/pipeline/pipeline-private.h \
 	src/query/pipeline/labels.c src/query/pipeline/filters.c src/query/pipeline/extract.c \
 	src/query/pipeline/json.c src/query/pipeline/jsonscan.c src/query/pipeline/jsonscan.h \
-	src/query/pipeline/logfmt.c \
+	src/query/pipeline/logfmt.c src/query/pipeline/level.c \
 	src/query/pipeline/loose.c src/query/pipeline/loose.h \
 	src/query/pipeline/format.c src/query/pipeline/gotime.c src/query/pipeline/template.h src/query/pipeline/template-private.h \
 	src/query/pipeline/template-exec.c src/query/pipeline/template-fmt.c src/query/pipeline/template-func.c \

@@ -11,22 +11,13 @@
 #include <stdio.h>
 #include <string.h>
 
-struct pairs {
-	struct lp_pipeline_state *st;
-	const char *s;
-	size_t n, pos;
-	const char *key, *value;
-	size_t key_len, value_len;
-	char error[96];
-};
-
-static int syntax_error(struct pairs *it, const char *what)
+static int syntax_error(struct lp_logfmt_pairs *it, const char *what)
 {
 	snprintf(it->error, sizeof it->error, "logfmt syntax error at pos %zu : %s", it->pos + 1, what);
 	return -EBADMSG;
 }
 
-static int unexpected(struct pairs *it, char c)
+static int unexpected(struct lp_logfmt_pairs *it, char c)
 {
 	char what[32];
 
@@ -35,18 +26,18 @@ static int unexpected(struct pairs *it, char c)
 }
 
 /* Go on behind the damaged word. */
-static void skip_word(struct pairs *it)
+static void skip_word(struct lp_logfmt_pairs *it)
 {
 	while (it->pos < it->n && (unsigned char)it->s[it->pos] > ' ')
 		it->pos++;
 }
 
-static bool invalid_key(const struct pairs *it)
+static bool invalid_key(const struct lp_logfmt_pairs *it)
 {
 	return !lp_utf8_valid(it->key, it->key_len) || memmem(it->key, it->key_len, "\xef\xbf\xbd", 3);
 }
 
-static int quoted_value(struct pairs *it)
+static int quoted_value(struct lp_logfmt_pairs *it)
 {
 	const char *p = it->s + it->pos + 1, *end = it->s + it->n;
 	const char *from = p;
@@ -63,7 +54,7 @@ static int quoted_value(struct pairs *it)
 	return memchr(from, '\\', it->value_len) ? 2 : 1;
 }
 
-static int scan_value(struct pairs *it)
+static int scan_value(struct lp_logfmt_pairs *it)
 {
 	size_t start;
 
@@ -84,8 +75,7 @@ static int scan_value(struct pairs *it)
 	return 1;
 }
 
-/* 1 a pair, 2 a pair whose value has escapes, 0 the end, -EBADMSG a bad pair (skipped). */
-static int next_pair(struct pairs *it)
+int lp_logfmt_next(struct lp_logfmt_pairs *it)
 {
 	size_t start;
 	int r;
@@ -130,7 +120,7 @@ static int hex_value(const char *p, unsigned n)
 }
 
 /* Undo JSON-like escapes of a quoted value.  False: a bad one. */
-static bool unquote(struct pairs *it)
+static bool unquote(struct lp_logfmt_pairs *it)
 {
 	static const char simple[] = "\"\"\\\\//''b\bf\fn\nr\rt\t";
 	const char *s = it->value, *end = s + it->value_len;
@@ -179,10 +169,10 @@ static bool unquote(struct pairs *it)
 	return true;
 }
 
-/* The next pair with its value ready; as next_pair without 2. */
-static int next_clean(struct pairs *it)
+/* The next pair with its value ready; as lp_logfmt_next() without 2. */
+static int next_clean(struct lp_logfmt_pairs *it)
 {
-	int r = next_pair(it);
+	int r = lp_logfmt_next(it);
 
 	if (r == 2)
 		r = unquote(it) ? 1 : syntax_error(it, "invalid quoted value");
@@ -191,7 +181,7 @@ static int next_clean(struct pairs *it)
 	return r;
 }
 
-static bool broken(struct lp_pipeline_state *st, const struct pairs *it)
+static bool broken(struct lp_pipeline_state *st, const struct lp_logfmt_pairs *it)
 {
 	lp_state_error(st, "LogfmtParserErr", it->error, strlen(it->error));
 	return true;
@@ -199,7 +189,7 @@ static bool broken(struct lp_pipeline_state *st, const struct pairs *it)
 
 bool lp_run_logfmt(struct lp_pipeline_state *st, const struct lp_step *step)
 {
-	struct pairs it = { .st = st, .s = st->line, .n = st->line_len };
+	struct lp_logfmt_pairs it = { .st = st, .s = st->line, .n = st->line_len };
 	const char *name;
 	size_t len;
 	int r;
@@ -224,7 +214,7 @@ bool lp_run_logfmt(struct lp_pipeline_state *st, const struct lp_step *step)
 	return true;
 }
 
-static bool is_key(const struct pairs *it, const struct lp_str *s)
+static bool is_key(const struct lp_logfmt_pairs *it, const struct lp_str *s)
 {
 	return s->len == it->key_len && !memcmp(s->s, it->key, s->len);
 }
@@ -244,7 +234,7 @@ static bool fill(struct lp_pipeline_state *st, const struct lp_stage *stage)
 bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step)
 {
 	const struct lp_stage *stage = step->stage;
-	struct pairs it = { .st = st, .s = st->line, .n = st->line_len };
+	struct lp_logfmt_pairs it = { .st = st, .s = st->line, .n = st->line_len };
 	int r;
 
 	if (lp_hints_none(st))

@@ -3,6 +3,7 @@
 #define LP_QUERY_PIPELINE_PRIVATE_H
 
 #include "common/buf.h"
+#include "query/discover.h"
 #include "query/pipeline/pipeline.h"
 #include "query/search.h"
 
@@ -49,6 +50,8 @@ struct lp_pipeline {
 	const struct lp_str *groups;
 	uint32_t n_groups;
 	bool filters_only, needs_text;
+	const struct lp_discover *discover;     /* NULL: labels as stored */
+	bool level, level_named;                /* detected_level is part of the result; a stage or the grouping names it */
 };
 
 struct lp_pipeline_state {
@@ -60,6 +63,10 @@ struct lp_pipeline_state {
 	struct lp_pipeline_label *base_labels;
 	uint64_t base_hash;
 	struct lp_entry *base;
+	struct lp_label *labels;        /* of the stream, while it is set */
+	const char *level;              /* detected_level of all its lines whose metadata has none, or NULL */
+	uint32_t level_len;
+	bool scanning;                  /* nobody looks at the labels of the result */
 	bool changed;                   /* the labels differ from the stream's */
 	bool no_memory;
 	/* the line */
@@ -105,6 +112,22 @@ void lp_state_error(struct lp_pipeline_state *st, const char *error, const char 
 const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t prefix_len, const char *name, size_t len, size_t *ret_len);
 /* Valid UTF-8: invalid bytes become `with`.  Returns s itself when nothing is to be done. */
 const char *lp_clean_utf8(struct lp_pipeline_state *st, const char *s, size_t len, const char *with, size_t *ret_len);
+
+/* ---- logfmt.c ---- */
+struct lp_logfmt_pairs {
+	struct lp_pipeline_state *st;   /* for values with escapes; lp_logfmt_next() does not need it */
+	const char *s;
+	size_t n, pos;
+	const char *key, *value;
+	size_t key_len, value_len;
+	char error[96];
+};
+/* 1 a pair, 2 a pair whose value has escapes, 0 the end, -EBADMSG a bad pair (skipped). */
+int lp_logfmt_next(struct lp_logfmt_pairs *it);
+
+/* ---- level.c ---- */
+void lp_level_stream(struct lp_pipeline_state *st);     /* after the stream was set */
+void lp_level_line(struct lp_pipeline_state *st);       /* after the line's metadata was added */
 
 /* ---- one function per stage: true keeps the line ---- */
 struct lp_step {

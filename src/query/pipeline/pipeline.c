@@ -79,6 +79,20 @@ static int stage_hints(struct lp_pipeline *p, const struct lp_stage *s)
 	return r;
 }
 
+/* Is detected_level of use to anybody? */
+static void set_level(struct lp_pipeline *p)
+{
+	static const char name[] = LP_DETECTED_LEVEL "_extracted";
+	const struct lp_hints *h = &p->hints;
+
+	if (!p->discover || !p->discover->levels)
+		return;
+	for (uint32_t i = 0; i < h->n_names; i++)
+		p->level_named |= (h->names[i]->len == sizeof LP_DETECTED_LEVEL - 1 || h->names[i]->len == sizeof name - 1) &&
+				  !memcmp(h->names[i]->s, name, h->names[i]->len);
+	p->level = h->all || p->level_named;
+}
+
 static int set_hints(struct lp_pipeline *p, const struct lp_pipeline_spec *spec)
 {
 	const struct lp_range_agg *range = spec->range;
@@ -86,8 +100,11 @@ static int set_hints(struct lp_pipeline *p, const struct lp_pipeline_spec *spec)
 	int r;
 
 	p->hints.all = true;
-	if (!range)
-		return 0;
+	if (!range) {
+		r = stage_hints(p, spec->stages);
+		set_level(p);
+		return r;
+	}
 	grouping = range->grouping.present ? &range->grouping : spec->grouping;
 	p->metric = true;
 	p->grouped = grouping != NULL;
@@ -103,6 +120,7 @@ static int set_hints(struct lp_pipeline *p, const struct lp_pipeline_spec *spec)
 	if (r == 0 && range->has_unwrap)
 		r = add_hint(p, &range->unwrap_label);
 	p->hints.all = !p->no_labels && (!p->grouped || p->without);
+	set_level(p);
 	return r;
 }
 
@@ -143,6 +161,7 @@ static int compile(struct lp_pipeline *p, const struct lp_pipeline_spec *spec)
 	if (!p->steps)
 		return -ENOMEM;
 	p->range = spec->range;
+	p->discover = spec->discover;
 	p->filters_only = !spec->range || !spec->range->has_unwrap;
 	for (const struct lp_stage *s = stages; s; s = s->next) {
 		leading = leading && s->kind == LP_STAGE_LINE_FILTER;
@@ -197,6 +216,11 @@ bool lp_pipeline_needs_metadata(const struct lp_pipeline *p)
 	return !p->metric || !p->no_labels || !p->filters_only;
 }
 
+bool lp_pipeline_needs_level(const struct lp_pipeline *p)
+{
+	return p->level;
+}
+
 /* ---- state ---------------------------------------------------------------------------------------- */
 
 static uint32_t max_captures(const struct lp_pipeline *p)
@@ -224,10 +248,11 @@ int lp_pipeline_state_open(const struct lp_pipeline *pipeline, struct lp_pipelin
 	st->entries = calloc(LP_PIPELINE_MAX_LABELS, sizeof *st->entries);
 	st->base = calloc(LP_PIPELINE_MAX_LABELS, sizeof *st->base);
 	st->base_labels = calloc(LP_PIPELINE_MAX_LABELS, sizeof *st->base_labels);
+	st->labels = calloc(LP_PIPELINE_MAX_LABELS, sizeof *st->labels);
 	st->out = calloc(LP_PIPELINE_MAX_LABELS + 2, sizeof *st->out);
 	st->offsets = calloc(2 * (size_t)st->captures_cap, sizeof *st->offsets);
 	st->captures = calloc(st->captures_cap, sizeof *st->captures);
-	if (!st->entries || !st->base || !st->base_labels || !st->out || !st->offsets || !st->captures) {
+	if (!st->entries || !st->base || !st->base_labels || !st->labels || !st->out || !st->offsets || !st->captures) {
 		lp_pipeline_state_close(&st);
 		return -ENOMEM;
 	}
@@ -246,6 +271,7 @@ void lp_pipeline_state_close(struct lp_pipeline_state **state)
 	free(st->entries);
 	free(st->base);
 	free(st->base_labels);
+	free(st->labels);
 	free(st->out);
 	free(st->offsets);
 	free(st->captures);
@@ -260,25 +286,35 @@ static uint64_t label_hash(const char *name, size_t name_len, const char *value,
 
 int lp_pipeline_stream(struct lp_pipeline_state *st, const uint8_t *labels, size_t len)
 {
-	struct lp_labels_iter it;
-	struct lp_label label;
-	int r = lp_labels_iter(&it, labels, len, NULL, NULL);
+	uint32_t n;
+	int r = lp_discover_labels(st->pipeline->discover, labels, len, st->labels, LP_PIPELINE_MAX_LABELS, &n);
 
 	st->n_base = 0;
 	st->base_hash = 0;
+	st->level = NULL;
 	if (r < 0)
 		return r;
-	while ((r = lp_labels_next(&it, &label)) > 0) {
-		struct lp_entry *e = &st->base[st->n_base];
+	for (uint32_t i = 0; i < n; i++) {
+		const struct lp_label *label = &st->labels[i];
 
-		if (st->n_base == LP_PIPELINE_MAX_LABELS)
-			return -EBADMSG;
-		*e = (struct lp_entry){ label.name, label.value, label.name_len, label.value_len, lp_labels_name_hash(label.name, label.name_len),
-					LP_CATEGORY_STREAM, false };
-		st->base_labels[st->n_base++] = (struct lp_pipeline_label){ label.name, label.value, label.name_len, label.value_len, LP_CATEGORY_STREAM };
-		st->base_hash += label_hash(label.name, label.name_len, label.value, label.value_len);
+		st->base[i] = (struct lp_entry){ label->name, label->value, label->name_len, label->value_len,
+						 lp_labels_name_hash(label->name, label->name_len), LP_CATEGORY_STREAM, false };
+		st->base_labels[i] = (struct lp_pipeline_label){ label->name, label->value, label->name_len, label->value_len, LP_CATEGORY_STREAM };
+		st->base_hash += label_hash(label->name, label->name_len, label->value, label->value_len);
 	}
-	return r;
+	st->n_base = n;
+	lp_level_stream(st);
+	return 0;
+}
+
+bool lp_pipeline_level_of_stream(const struct lp_pipeline_state *st)
+{
+	return st->level != NULL;
+}
+
+void lp_pipeline_scan_only(struct lp_pipeline_state *st)
+{
+	st->scanning = true;
 }
 
 static int add_metadata(struct lp_pipeline_state *st, const uint8_t *meta, size_t len)
@@ -455,6 +491,8 @@ int lp_pipeline_line(struct lp_pipeline_state *st, int64_t ts_ns, const char *li
 	r = add_metadata(st, meta, meta_len);
 	if (r < 0)
 		return r;
+	if (p->level && (!st->scanning || p->level_named))
+		lp_level_line(st);
 	for (uint32_t i = 0; i < p->n_steps; i++) {
 		bool keep = p->steps[i].run(st, &p->steps[i]);
 

@@ -17,6 +17,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct lp_discover;
 struct lp_pipeline;
 struct lp_pipeline_state;
 
@@ -50,6 +51,7 @@ struct lp_pipeline_spec {
 	 * bytes_rate, sum; NULL otherwise: the range's own grouping counts, or all labels stay). */
 	const struct lp_grouping *grouping;
 	bool skip_line_filters;                 /* the leading line filters have been applied by the scanner */
+	const struct lp_discover *discover;     /* labels that nobody sent (discover.h); borrowed until close; NULL: none */
 };
 
 /* -ENOMEM. */
@@ -60,11 +62,17 @@ bool lp_pipeline_filters_only(const struct lp_pipeline *pipeline);
 /* Metric queries: does the value depend on nothing but the number of lines (count, rate), or of their bytes? */
 bool lp_pipeline_needs_text(const struct lp_pipeline *pipeline);
 bool lp_pipeline_needs_metadata(const struct lp_pipeline *pipeline);
+/* Metric queries: is detected_level part of a series, or of what decides about a line? */
+bool lp_pipeline_needs_level(const struct lp_pipeline *pipeline);
 
 int lp_pipeline_state_open(const struct lp_pipeline *pipeline, struct lp_pipeline_state **ret_state);
 void lp_pipeline_state_close(struct lp_pipeline_state **state);
 /* The stream of the lines that follow; the bytes stay valid until the next call.  -EBADMSG. */
 int lp_pipeline_stream(struct lp_pipeline_state *state, const uint8_t *labels, size_t len);
+/* Is detected_level the same for all lines of the stream that have no metadata? */
+bool lp_pipeline_level_of_stream(const struct lp_pipeline_state *state);
+/* From here on only the verdict on lines is wanted, not their labels: those that decide nothing need not be computed. */
+void lp_pipeline_scan_only(struct lp_pipeline_state *state);
 /* 1 keep, 0 drop, -EBADMSG metadata not well formed, -ENOMEM.  meta may be NULL. */
 int lp_pipeline_line(struct lp_pipeline_state *state, int64_t ts_ns, const char *line, size_t line_len, const uint8_t *meta, size_t meta_len,
 		     struct lp_pipeline_result *ret_result);

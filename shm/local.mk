@@ -1,6 +1,7 @@
 noinst_LIBRARIES += shm/libshm.a
 shm_libshm_a_SOURCES = shm/region.c shm/region.h shm/region-private.h shm/lane.c shm/lane.h \
 	shm/slot.c shm/slot.h shm/commit.c shm/commit.h shm/stat.c shm/stat.h shm/stat.def
+shm_libshm_a_SOURCES += shm/routestat.c shm/routestat.h
 EXTRA_DIST += shm/README
 
 check_PROGRAMS += tests/unit/check_shm

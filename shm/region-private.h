@@ -36,6 +36,7 @@ struct lp_region_shm {
 	uint32_t slots;
 	uint32_t stat_row_bytes;
 	uint64_t slots_off, stats_off, lanes_off;
+	uint64_t routes_off;            /* routestat.c, one table per worker */
 	struct lp_gate_shm gate;
 	struct lp_state_shm state;
 };
@@ -62,5 +63,6 @@ uint64_t lp_region_lane_off(const struct lp_region *region, uint32_t lane);
 /* Zero the gauges of a row whose process died (stat.c); its counters stay. */
 void lp_stat_clear_gauges(struct lp_region *region, uint32_t slot);
 uint32_t lp_stat_row_bytes(void);
+uint64_t lp_routestat_bytes(void);      /* of one worker */
 
 #endif

@@ -20,6 +20,7 @@ struct lp_slot_shm {
 	_Atomic int64_t alive_mono_ms;          /* owner's main loop, at least once a second: watchdog */
 	_Atomic int64_t started_ns;             /* CLOCK_REALTIME, master */
 	_Atomic uint32_t following;             /* ring my commit bell at the next commit: owner sets, whoever rings clears (shm/commit.h) */
+	_Atomic uint64_t past_cpu_us;           /* CPU time of its dead predecessors; master, before it clears pid */
 };
 
 struct lp_slot_shm *lp_slot(struct lp_region *region, uint32_t index);

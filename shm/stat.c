@@ -5,9 +5,8 @@
 #include "shm/stat.h"
 
 #include "common/assert.h"
-#include "common/buf.h"
 #include "common/bytes.h"
-#include "common/jsonw.h"
+#include "common/prom.h"
 #include "shm/region-private.h"
 
 #include <string.h>
@@ -35,11 +34,11 @@ static const struct stat_info {
 #include "shm/stat.def"
 };
 
-static const struct { uint64_t us; const char *le; } bounds[LP_HIST_BUCKETS] = {
-	{ 100, "0.0001" }, { 500, "0.0005" }, { 1000, "0.001" }, { 2500, "0.0025" }, { 5000, "0.005" },
-	{ 10000, "0.01" }, { 25000, "0.025" }, { 50000, "0.05" }, { 100000, "0.1" }, { 250000, "0.25" },
-	{ 500000, "0.5" }, { 1000000, "1" }, { 2500000, "2.5" }, { 5000000, "5" }, { 10000000, "10" },
-	{ UINT64_MAX, "+Inf" },
+static const uint64_t bounds_us[LP_HIST_BUCKETS] = {
+	100, 500, 1000, 2500, 5000, 10000, 25000, 50000, 100000, 250000, 500000, 1000000, 2500000, 5000000, 10000000, UINT64_MAX,
+};
+static const char *const bounds[LP_HIST_BUCKETS] = {
+	"0.0001", "0.0005", "0.001", "0.0025", "0.005", "0.01", "0.025", "0.05", "0.1", "0.25", "0.5", "1.0", "2.5", "5.0", "10.0", "+Inf",
 };
 
 struct lp_stat_row {
@@ -77,7 +76,7 @@ void lp_stat_observe_us(struct lp_stat_row *row, enum lp_stat id, uint64_t us)
 	unsigned bucket = 0;
 
 	LP_ASSERT((unsigned)id < LP_STAT_COUNT && infos[id].kind == HISTOGRAM);
-	while (us > bounds[bucket].us)
+	while (us > bounds_us[bucket])
 		bucket++;
 	atomic_fetch_add_explicit(&row->cells[infos[id].cell + bucket], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&row->cells[infos[id].cell + HIST_SUM], us, memory_order_relaxed);
@@ -132,36 +131,39 @@ void lp_stat_clear_gauges(struct lp_region *region, uint32_t slot)
 			atomic_store_explicit(&row->cells[infos[id].cell], 0, memory_order_relaxed);
 }
 
-static void write_histogram(struct lp_region *region, const struct stat_info *info, struct lp_buf *out)
+static void write_histogram(struct lp_region *region, const struct lp_prom *prom, const char *name, const char *labels,
+			    const struct stat_info *first, const struct stat_info *last)
 {
-	const char *comma = *info->labels ? "," : "";
-	uint64_t count = 0;
+	uint64_t counts[LP_HIST_BUCKETS] = { 0 }, sum_us = 0;
 
-	for (unsigned i = 0; i < LP_HIST_BUCKETS; i++) {
-		count += sum_cell(region, info->cell + i, COUNTER);
-		lp_buf_printf(out, "%s_bucket{%s%sle=\"%s\"} %llu\n", info->name, info->labels, comma, bounds[i].le,
-			      (unsigned long long)count);
+	for (const struct stat_info *info = first; info <= last; info++) {
+		for (unsigned i = 0; i < LP_HIST_BUCKETS; i++)
+			counts[i] += sum_cell(region, info->cell + i, COUNTER);
+		sum_us += sum_cell(region, info->cell + HIST_SUM, COUNTER);
 	}
-	const char *open = *info->labels ? "{" : "", *close = *info->labels ? "}" : "";
-
-	lp_buf_printf(out, "%s_sum%s%s%s ", info->name, open, info->labels, close);
-	lp_jsonw_double(out, (double)sum_cell(region, info->cell + HIST_SUM, COUNTER) / 1e6);
-	lp_buf_printf(out, "\n%s_count%s%s%s %llu\n", info->name, open, info->labels, close,
-		      (unsigned long long)count);
+	lp_prom_histogram(prom, name, labels, counts, bounds, LP_HIST_BUCKETS, sum_us);
 }
 
-void lp_stat_write_prometheus(struct lp_region *region, struct lp_buf *out)
+void lp_stat_write_sum(struct lp_region *region, const struct lp_prom *prom, const char *name, enum lp_stat first,
+		       enum lp_stat last)
+{
+	LP_ASSERT(first <= last && (unsigned)last < LP_STAT_COUNT);
+	LP_ASSERT(infos[first].kind == HISTOGRAM && infos[last].kind == HISTOGRAM);
+	write_histogram(region, prom, name, "", &infos[first], &infos[last]);
+}
+
+void lp_stat_write_prometheus(struct lp_region *region, const struct lp_prom *prom)
 {
 	static const char *const types[] = { "counter", "gauge", "gauge", "histogram" };
+	struct lp_buf *out = prom->out;
 
 	for (unsigned id = 0; id < LP_STAT_COUNT; id++) {
 		const struct stat_info *info = &infos[id];
 
 		if (id == 0 || strcmp(info->name, infos[id - 1].name))
-			lp_buf_printf(out, "# HELP %s %s\n# TYPE %s %s\n", info->name, info->help, info->name,
-				      types[info->kind]);
+			lp_prom_head(prom, info->name, types[info->kind], info->help);
 		if (info->kind == HISTOGRAM) {
-			write_histogram(region, info, out);
+			write_histogram(region, prom, info->name, info->labels, info, info);
 			continue;
 		}
 		lp_buf_str(out, info->name);

@@ -26,8 +26,11 @@ void lp_stat_observe_us(struct lp_stat_row *row, enum lp_stat id, uint64_t us); 
 uint64_t lp_stat_sum(struct lp_region *region, enum lp_stat id);
 uint64_t lp_stat_get(struct lp_region *region, uint32_t slot, enum lp_stat id);
 
-struct lp_buf;
-/* Everything in Prometheus text format 0.0.4: names with HELP and TYPE once each. */
-void lp_stat_write_prometheus(struct lp_region *region, struct lp_buf *out);
+struct lp_prom;
+/* Everything of stat.def, names with HELP and TYPE once each. */
+void lp_stat_write_prometheus(struct lp_region *region, const struct lp_prom *prom);
+/* The samples of one histogram `name` that is the sum of the histograms first..last. */
+void lp_stat_write_sum(struct lp_region *region, const struct lp_prom *prom, const char *name, enum lp_stat first,
+		       enum lp_stat last);
 
 #endif

@@ -9,6 +9,7 @@ src_common_libcommon_a_SOURCES = \
 	src/common/fault.c src/common/fault.h \
 	src/common/jsonw.c src/common/jsonw.h \
 	src/common/log.c src/common/log.h \
+	src/common/prom.c src/common/prom.h \
 	src/common/rfc3339.c src/common/rfc3339.h \
 	src/common/utf8.c src/common/utf8.h
 

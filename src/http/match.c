@@ -58,35 +58,53 @@ size_t lp_methods_print(char to[64], unsigned methods)
 	return len;
 }
 
-/* "q=0", "q=0.0", "q=0.000": the only way to refuse (RFC 9110, 12.4.2). */
+/* "q=0", "q=0.0", "q=0.000" among the parameters: the only way to refuse (RFC 9110, 12.4.2). */
 static bool refused(const char *s, size_t n)
 {
-	size_t i = 0;
+	while (n > 0) {
+		const char *semi = memchr(s, ';', n);
+		size_t len = semi ? (size_t)(semi - s) : n, i = 0;
 
-	while (i < n && (s[i] == ' ' || s[i] == ';'))
-		i++;
-	if (n - i < 3 || strncasecmp(s + i, "q=0", 3) != 0)
-		return false;
-	for (i += 3; i < n; i++)
-		if (s[i] >= '1' && s[i] <= '9')
-			return false;
-	return true;
+		while (i < len && (s[i] == ' ' || s[i] == '\t'))
+			i++;
+		if (len - i >= 3 && strncasecmp(s + i, "q=0", 3) == 0) {
+			for (i += 3; i < len; i++)
+				if (s[i] >= '1' && s[i] <= '9')
+					return false;
+			return true;
+		}
+		if (!semi)
+			break;
+		n -= len + 1;
+		s += len + 1;
+	}
+	return false;
 }
 
-bool lp_accepts_gzip(const char *s, size_t n)
+bool lp_accepts(const char *s, size_t n, const char *what)
 {
 	const char *end = s + n;
+	ptrdiff_t len = (ptrdiff_t)strlen(what);
 
 	while (s < end) {
 		const char *comma = memchr(s, ',', (size_t)(end - s)), *stop = comma ? comma : end;
 
 		while (s < stop && (*s == ' ' || *s == '\t'))
 			s++;
-		if (stop - s >= 4 && strncasecmp(s, "gzip", 4) == 0 && (stop - s == 4 || s[4] == ';' || s[4] == ' '))
-			return !refused(s + 4, (size_t)(stop - s - 4));
+		if (stop - s >= len && strncasecmp(s, what, (size_t)len) == 0 &&
+		    (stop - s == len || s[len] == ';' || s[len] == ' ' || s[len] == '\t') &&
+		    !refused(s + len, (size_t)(stop - s - len)))
+			return true;
+		if (stop == end)
+			break;
 		s = stop + 1;
 	}
 	return false;
+}
+
+bool lp_accepts_gzip(const char *s, size_t n)
+{
+	return lp_accepts(s, n, "gzip");
 }
 
 static bool named(const char *line, size_t n, const char *name)

@@ -19,7 +19,8 @@ bool lp_path_match(const char *pattern, const char *path, size_t n, const char *
 unsigned lp_method_parse(const char *s, size_t n);
 /* "GET, HEAD, POST, OPTIONS" for an Allow header; HEAD stands with GET, OPTIONS always.  `to` holds 64 bytes. */
 size_t lp_methods_print(char to[64], unsigned methods);
-/* Does an Accept-Encoding value ask for gzip (q not 0)? */
+/* Does the value of an Accept or Accept-Encoding header name `what` (lower case, no wildcards) with a q that is not 0? */
+bool lp_accepts(const char *s, size_t n, const char *what);
 bool lp_accepts_gzip(const char *s, size_t n);
 /* Does the request head at p tell the length of its body twice (two Content-Length, or one beside Transfer-Encoding)?  Reads up
  * to the empty line that ends the head, or n bytes. */

@@ -30,6 +30,8 @@
 #define ERROR_TEXT_MAX 8192u
 #define ENGINE_NICE 5
 #define MAX_WATCHED 256
+_Static_assert(LP_STAT_QUERY_PATTERNS_SECONDS - LP_STAT_QUERY_ORIGINAL_SECONDS == LP_QUERY_PATTERNS - LP_QUERY_ORIGINAL,
+	       "one histogram per kind of query, in the same order");
 
 struct chunk {
 	struct chunk *next;
@@ -57,6 +59,7 @@ struct lp_job {
 	struct chunk *inflight;         /* given to h2o_send */
 	int64_t started_ns, send_by_ns;
 	const char *route;
+	enum lp_query_kind kind;
 	char tags[128];
 	char *text;                     /* for the slow-query log */
 
@@ -337,7 +340,8 @@ static void count_result(struct lp_job *job)
 	int64_t ms = (lp_clock_mono_ns() - job->started_ns) / LP_NS_PER_MS;
 	int64_t slow = lp_worker_conf(worker)->query.slow_query_threshold;
 
-	lp_stat_observe_us(worker->stat, LP_STAT_QUERY_SECONDS, (uint64_t)ms * 1000);
+	lp_stat_observe_us(worker->stat, LP_STAT_QUERY_ORIGINAL_SECONDS + job->kind,
+			   (uint64_t)(lp_clock_mono_ns() - job->started_ns) / 1000);
 	if (job->status >= 400 || !job->complete)
 		lp_stat_add(worker->stat, LP_STAT_QUERY_ERRORS, 1);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_LINES_SCANNED, stats->lines_scanned);
@@ -537,6 +541,7 @@ static struct lp_job *make_job(struct lp_worker *worker, h2o_req_t *req, const s
 	job->head = lp_is_head(req);
 	job->original = options.original;
 	job->route = options.route;
+	job->kind = params->kind;
 	job->ready_end = &job->ready;
 	job->gzip_wanted = accept.base && req->version >= 0x101 && !job->head && lp_accepts_gzip(accept.base, accept.len);
 	job->text = strndup(params->text ? params->text : "", params->text_len);

@@ -3,9 +3,11 @@
 #include "http/worker.h"
 
 #include "common/bytes.h"
+#include "common/clock.h"
 #include "common/log.h"
 #include "http/match.h"
 #include "http/params.h"
+#include "shm/routestat.h"
 
 #include <openssl/crypto.h>
 #include <openssl/sha.h>
@@ -60,6 +62,32 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ POST, "/flush", lp_status_flush, 0 },
 	{ GET, "/", lp_status_root, 0 },
 };
+
+/* Served on the path that metrics.prometheus_path names. */
+static const struct lp_route metrics_route = { GET, "/metrics", lp_status_metrics, 0 };
+
+/* Numbers for counting: the table's, then the one above, then all that has no route. */
+#define ROUTE_METRICS LP_ARRAY_LEN(routes)
+#define ROUTE_OTHER (ROUTE_METRICS + 1)
+_Static_assert(ROUTE_OTHER < LP_ROUTESTAT_ROUTES, "every route has its own row in shm/routestat.h");
+
+const char *lp_route_path(uint32_t route, unsigned *ret_methods)
+{
+	*ret_methods = ~0u;
+	if (route == ROUTE_OTHER)
+		return "other";
+	if (route > ROUTE_OTHER)
+		return NULL;
+	*ret_methods = route == ROUTE_METRICS ? metrics_route.methods : routes[route].methods;
+	return route == ROUTE_METRICS ? metrics_route.path : routes[route].path;
+}
+
+static uint32_t number_of(const struct lp_route *route)
+{
+	if (!route)
+		return ROUTE_OTHER;
+	return route == &metrics_route ? (uint32_t)ROUTE_METRICS : (uint32_t)(route - routes);
+}
 
 /* ---- access ------------------------------------------------------------------------------------- */
 
@@ -125,12 +153,10 @@ static bool is_metrics_path(const struct lp_worker *worker, const h2o_req_t *req
 static const struct lp_route *find_route(const struct lp_worker *worker, const h2o_req_t *req, size_t len, const char **ret_name,
 					 size_t *ret_name_len)
 {
-	static const struct lp_route metrics = { LP_METHOD_GET, "", lp_status_metrics, 0 };
-
 	if (is_metrics_path(worker, req, len)) {
 		*ret_name = NULL;
 		*ret_name_len = 0;
-		return &metrics;
+		return &metrics_route;
 	}
 	for (size_t i = 0; i < LP_ARRAY_LEN(routes); i++)
 		if (lp_path_match(routes[i].path, req->path.base, len, ret_name, ret_name_len))
@@ -150,7 +176,7 @@ static void reply_methods(h2o_req_t *req, int status, unsigned methods)
 		lp_reply_text(req, status, "method not allowed");
 }
 
-static void dispatch(struct lp_worker *worker, h2o_req_t *req)
+static void dispatch(struct lp_worker *worker, struct lp_conn *conn, h2o_req_t *req)
 {
 	unsigned method = lp_method_parse(req->method.base, req->method.len);
 	const struct lp_route *route;
@@ -162,6 +188,7 @@ static void dispatch(struct lp_worker *worker, h2o_req_t *req)
 		return;
 	}
 	route = find_route(worker, req, len, &name, &name_len);
+	conn->route = number_of(route);
 	if (method == LP_METHOD_OPTIONS) {      /* a preflight cannot carry the key */
 		reply_methods(req, 200, route ? route->methods : 0);
 		return;
@@ -240,6 +267,8 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
 	struct lp_conn *conn = sock->on_close.data;
 
 	conn->requests++;
+	conn->started_ns = lp_clock_mono_ns();
+	conn->route = ROUTE_OTHER;
 	if (worker->draining)
 		req->http1_is_persistent = 0;
 	/* h2o chose one of the lengths and keeps both headers from us, but the head still stands where it was read. */
@@ -249,8 +278,39 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
 		return 0;
 	}
 	add_cors(worker, req);
-	dispatch(worker, req);
+	dispatch(worker, conn, req);
 	return 0;
+}
+
+static unsigned method_row(unsigned method)
+{
+	switch (method) {
+	case LP_METHOD_GET:
+	case LP_METHOD_HEAD:
+		return 0;
+	case LP_METHOD_POST:
+		return 1;
+	case LP_METHOD_PUT:
+		return 2;
+	case LP_METHOD_DELETE:
+		return 3;
+	default:
+		return LP_ROUTESTAT_METHODS - 1;
+	}
+}
+
+/* HTTP/1.1 has one request at a time on a connection, so what is known of it stands there. */
+static void count_route(struct lp_worker *worker, h2o_req_t *req)
+{
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	struct lp_conn *conn = sock ? sock->on_close.data : NULL;
+
+	if (!conn || !conn->started_ns)
+		return;
+	lp_routestat_add(worker->proc->region, worker->proc->worker, conn->route,
+			 method_row(lp_method_parse(req->method.base, req->method.len)),
+			 (uint64_t)(lp_clock_mono_ns() - conn->started_ns) / 1000, req->res.status >= 400);
+	conn->started_ns = 0;
 }
 
 static void on_access(h2o_logger_t *self, h2o_req_t *req)
@@ -258,10 +318,12 @@ static void on_access(h2o_logger_t *self, h2o_req_t *req)
 	static const enum lp_stat by_class[] = {
 		LP_STAT_HTTP_REQUESTS_2XX, LP_STAT_HTTP_REQUESTS_3XX, LP_STAT_HTTP_REQUESTS_4XX, LP_STAT_HTTP_REQUESTS_5XX,
 	};
+	struct lp_worker *worker = ((struct lp_access *)self)->worker;
 	int class = req->res.status / 100 - 2;
 
 	if (class >= 0 && class < 4)
-		lp_stat_add(((struct lp_access *)self)->worker->stat, by_class[class], 1);
+		lp_stat_add(worker->stat, by_class[class], 1);
+	count_route(worker, req);
 }
 
 void lp_route_register(struct lp_worker *worker, h2o_pathconf_t *path)

@@ -20,6 +20,8 @@ struct lp_conn {
 	int64_t since_ms;               /* of the phase, or of its last progress; monotonic */
 	uint64_t progress;              /* what is compared: body bytes, bytes acknowledged, requests */
 	uint64_t requests;              /* handled so far */
+	int64_t started_ns;             /* of the request, 0 between requests; monotonic */
+	uint32_t route;                 /* of the request: its row in lp_routestat_sum() */
 	bool cut;                       /* shut down already, waiting for h2o to close it */
 };
 
@@ -181,7 +183,11 @@ void lp_status_services(struct lp_worker *worker, h2o_req_t *req, const char *na
 void lp_status_log_level(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_config(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_flush(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+/* route.c: the path of a route as in the table, its methods; NULL for a number that no route has. */
+const char *lp_route_path(uint32_t route, unsigned *ret_methods);
+
 /* metrics.c */
+void lp_metrics_write(struct lp_worker *worker, struct lp_buf *out, bool openmetrics);
 void lp_status_metrics(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
 #endif

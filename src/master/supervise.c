@@ -19,6 +19,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/signalfd.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <systemd/sd-daemon.h>
 #include <unistd.h>
@@ -141,11 +142,21 @@ static bool wanted(const struct super *s, const struct lp_child *child)
 	return s->phase == PHASE_WARM || s->phase == PHASE_RUN;
 }
 
+/* So that the CPU time of "the writer" goes on growing when another one takes over. */
+static void keep_cpu_time(struct super *s, const struct lp_child *child, const struct rusage *usage)
+{
+	uint64_t us = (uint64_t)(usage->ru_utime.tv_sec + usage->ru_stime.tv_sec) * 1000000 +
+		      (uint64_t)(usage->ru_utime.tv_usec + usage->ru_stime.tv_usec);
+
+	atomic_fetch_add(&lp_slot(s->m->proc.region, child->slot)->past_cpu_us, us);
+}
+
 static void reap(struct super *s)
 {
 	for (;;) {
 		int status = 0;
-		pid_t pid = waitpid(-1, &status, WNOHANG);
+		struct rusage usage = { 0 };
+		pid_t pid = wait4(-1, &status, WNOHANG, &usage);
 
 		if (pid <= 0)
 			return;
@@ -155,6 +166,7 @@ static void reap(struct super *s)
 			if (child->pid != pid)
 				continue;
 			log_death(s, child, pid, status);
+			keep_cpu_time(s, child, &usage);
 			lp_child_died(s->m, child, s->now_ms);
 			judge_exit(s, child, status);
 		}

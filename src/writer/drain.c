@@ -250,6 +250,7 @@ static void look_for_broken(struct lp_writer *writer)
 
 int lp_writer_round(struct lp_writer *writer)
 {
+	int64_t begin_ns = lp_clock_mono_ns();
 	bool any = false;
 
 	if (writer->retry_ms && lp_clock_mono_ms() < writer->retry_ms)
@@ -274,7 +275,10 @@ int lp_writer_round(struct lp_writer *writer)
 		writer->buf_cap = 0;
 	}
 	look_for_broken(writer);
-	return any && commit(writer) == 0;
+	if (!any || commit(writer) < 0)
+		return 0;
+	lp_stat_observe_us(writer->row, LP_STAT_COMMIT_SECONDS, (uint64_t)(lp_clock_mono_ns() - begin_ns) / 1000);
+	return 1;
 }
 
 void lp_writer_announce(struct lp_writer *writer)

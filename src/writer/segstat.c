@@ -9,7 +9,7 @@
 
 struct known {
 	struct lp_segment_name name;
-	uint64_t blocks, disk_bytes;
+	uint64_t streams, blocks, disk_bytes;
 };
 
 struct lp_segstat {
@@ -39,6 +39,7 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 	}
 	if (lp_segment_open(segments_dir, name, &segment) < 0)
 		return known;
+	known.streams = lp_segment_info(segment)->streams;
 	known.blocks = lp_segment_info(segment)->blocks;
 	known.disk_bytes = lp_segment_info(segment)->disk_bytes;
 	lp_segment_close(&segment);
@@ -48,7 +49,7 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, struct lp_stat_row *row)
 {
 	struct lp_segment_name *names = NULL;
-	uint64_t blocks = 0, bytes = 0;
+	uint64_t streams = 0, blocks = 0, bytes = 0;
 	size_t n = 0, hint = 0;
 
 	if (lp_segment_list(segments_dir, &names, &n) < 0)
@@ -66,6 +67,7 @@ void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, s
 	fresh->n = n;
 	for (size_t i = 0; i < n; i++) {
 		fresh->known[i] = look_up(*segstat, segments_dir, &names[i], &hint);
+		streams += fresh->known[i].streams;
 		blocks += fresh->known[i].blocks;
 		bytes += fresh->known[i].disk_bytes;
 	}
@@ -73,6 +75,7 @@ void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, s
 	lp_segstat_free(segstat);
 	*segstat = fresh;
 	lp_stat_set(row, LP_STAT_SEGMENTS, n);
+	lp_stat_set(row, LP_STAT_SEGMENT_STREAMS, streams);
 	lp_stat_set(row, LP_STAT_STORAGE_BYTES, bytes);
 	lp_stat_set(row, LP_STAT_CHUNKS_STORED, blocks);
 }

@@ -101,7 +101,7 @@ with Server() as s:
             return False
     wait_for('pushes to be taken again', push_ok)
     assert s.metric('logpulse_ingested_lines_total') > lines
-    assert s.metric('logpulse_process_restarts_total') == 4
+    assert s.metric('logpulse_process_restarts_total') == s.metric('logpulse_child_restarts_total') == 4
 
     # TERM: pushes in flight finish, exit 0
     answers = []

@@ -1,6 +1,7 @@
 /* shm/: region, lanes (wrap, limits, corruption, wake-ups), pins, counters. */
 #include "common/buf.h"
 #include "common/bytes.h"
+#include "common/prom.h"
 #include "shm/lane.h"
 #include "shm/region-private.h"
 #include "shm/slot.h"
@@ -579,7 +580,7 @@ START_TEST(prometheus_text)
 	lp_stat_observe_us(row, LP_STAT_PUSH_SECONDS, 2500000);
 	lp_stat_observe_us(row, LP_STAT_PUSH_SECONDS, 10000001);
 	ck_assert_uint_eq(lp_stat_sum(r, LP_STAT_PUSH_SECONDS), 5);
-	lp_stat_write_prometheus(r, &out);
+	lp_stat_write_prometheus(r, &(struct lp_prom){ &out, false });
 	const char *text = lp_buf_cstr(&out);
 
 	ck_assert_ptr_nonnull(strstr(text, "# HELP logpulse_ingested_lines_total Lines acknowledged\n"
@@ -591,9 +592,9 @@ START_TEST(prometheus_text)
 	ck_assert_ptr_nonnull(strstr(text, "# TYPE logpulse_push_duration_seconds histogram\n"
 					   "logpulse_push_duration_seconds_bucket{le=\"0.0001\"} 2\n"
 					   "logpulse_push_duration_seconds_bucket{le=\"0.0005\"} 3\n"));
-	ck_assert_ptr_nonnull(strstr(text, "_seconds_bucket{le=\"1\"} 3\n"
+	ck_assert_ptr_nonnull(strstr(text, "_seconds_bucket{le=\"1.0\"} 3\n"
 					   "logpulse_push_duration_seconds_bucket{le=\"2.5\"} 4\n"));
-	ck_assert_ptr_nonnull(strstr(text, "logpulse_push_duration_seconds_bucket{le=\"10\"} 4\n"
+	ck_assert_ptr_nonnull(strstr(text, "logpulse_push_duration_seconds_bucket{le=\"10.0\"} 4\n"
 					   "logpulse_push_duration_seconds_bucket{le=\"+Inf\"} 5\n"
 					   "logpulse_push_duration_seconds_sum 12.500202\n"
 					   "logpulse_push_duration_seconds_count 5\n"));

@@ -12,7 +12,7 @@
 enum lp_conf_type { LP_CONF_BOOL, LP_CONF_INT, LP_CONF_SIZE, LP_CONF_DURATION, LP_CONF_STRING, LP_CONF_ENUM, LP_CONF_LIST };
 
 struct lp_conf_option {
-	const char *section, *field;    /* "server.tls", "cert_file" */
+	const char *section, *field;    /* "server.tls", "cert_file"; section "": at the top */
 	enum lp_conf_type type;
 	bool restart, later;
 	size_t offset;                  /* in struct lp_conf */
@@ -43,7 +43,9 @@ extern const size_t lp_conf_n_aliases;
 extern const struct lp_conf_flag lp_conf_flags[];
 extern const size_t lp_conf_n_flags;
 
-/* "server.tls.cert_file" or NULL. */
+/* "server.tls.cert_file"; an option of the section "" stands at the top of the file and has no prefix. */
+void lp_conf_path(const struct lp_conf_option *option, char out[LP_CONF_ENV_MAX]);
+/* The option of that path, or NULL. */
 const struct lp_conf_option *lp_conf_find(const char *path);
 bool lp_conf_is_section(const char *path, size_t len);
 /* Append "; did you mean X?" to out when an option or section is near enough to `path`. */

@@ -48,7 +48,7 @@ static int apply_env(struct lp_conf *conf, struct lp_buf *error)
 
 		if (!value || !*value)
 			continue;
-		(void)strcpy(stpcpy(stpcpy(path, lp_conf_options[i].section), "."), lp_conf_options[i].field);
+		lp_conf_path(&lp_conf_options[i], path);
 		r = set_from(conf, name, path, value, error);
 	}
 	return r;

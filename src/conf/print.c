@@ -4,9 +4,10 @@
 #include <errno.h>
 #include <string.h>
 
+/* How far the options of a section are indented, in levels; those of the section "" not at all. */
 static unsigned depth_of(const char *section)
 {
-	unsigned depth = 0;
+	unsigned depth = *section ? 1 : 0;
 
 	for (; (section = strchr(section, '.')); section++)
 		depth++;
@@ -18,7 +19,8 @@ static void print_section(const struct lp_conf_section *section, struct lp_buf *
 {
 	const char *dot = strrchr(section->path, '.');
 
-	lp_buf_printf(out, "%*s%s:\n", (int)depth_of(section->path) * 2, "", dot ? dot + 1 : section->path);
+	if (*section->path)
+		lp_buf_printf(out, "%*s%s:\n", (int)depth_of(section->path) * 2 - 2, "", dot ? dot + 1 : section->path);
 }
 
 void lp_conf_print(const struct lp_conf *conf, struct lp_buf *out)
@@ -30,7 +32,7 @@ void lp_conf_print(const struct lp_conf *conf, struct lp_buf *out)
 
 			if (strcmp(option->section, lp_conf_sections[s].path))
 				continue;
-			lp_buf_printf(out, "%*s%s: ", (int)depth_of(option->section) * 2 + 2, "", option->field);
+			lp_buf_printf(out, "%*s%s: ", (int)depth_of(option->section) * 2, "", option->field);
 			if (!strcmp(option->field, "api_key") && **(char **)lp_conf_field(conf, option))
 				lp_buf_str(out, "\"<hidden>\"");
 			else
@@ -88,17 +90,17 @@ int lp_conf_example(struct lp_buf *out)
 	for (size_t s = 0; s < lp_conf_n_sections; s++) {
 		int indent = (int)depth_of(lp_conf_sections[s].path) * 2;
 
-		lp_buf_printf(out, "\n%*s# %s\n", indent, "", lp_conf_sections[s].text);
+		lp_buf_printf(out, "\n%*s# %s\n", indent ? indent - 2 : 0, "", lp_conf_sections[s].text);
 		print_section(&lp_conf_sections[s], out);
 		for (size_t i = 0; i < lp_conf_n_options; i++) {
 			const struct lp_conf_option *option = &lp_conf_options[i];
 
 			if (strcmp(option->section, lp_conf_sections[s].path))
 				continue;
-			lp_buf_printf(out, "%*s# %s (", indent + 2, "", option->help);
+			lp_buf_printf(out, "%*s# %s (", indent, "", option->help);
 			print_type(option, out);
 			lp_buf_printf(out, "%s%s)\n%*s%s: ", option->restart ? "; needs a restart" : "",
-				      option->later ? "; not yet in effect" : "", indent + 2, "", option->field);
+				      option->later ? "; not yet in effect" : "", indent, "", option->field);
 			lp_conf_print_value(conf, option, out);
 			lp_buf_byte(out, '\n');
 		}
@@ -155,11 +157,12 @@ static void man_default(const struct lp_conf *conf, const struct lp_conf_option 
 static void man_option(const struct lp_conf *conf, const struct lp_conf_option *option, struct lp_buf *out)
 {
 	struct lp_buf type = LP_BUF_INIT;
-	char env[LP_CONF_ENV_MAX];
+	char env[LP_CONF_ENV_MAX], path[LP_CONF_ENV_MAX];
 
 	lp_conf_env_name(option, env);
+	lp_conf_path(option, path);
 	print_type(option, &type);
-	lp_buf_printf(out, ".TP\n.B %s.%s\n", option->section, option->field);
+	lp_buf_printf(out, ".TP\n.B %s\n", path);
 	print_troff(option->help, out);
 	lp_buf_str(out, ".\n.br\n");
 	print_troff(lp_buf_cstr(&type), out);
@@ -185,7 +188,7 @@ void lp_conf_man(struct lp_buf *out)
 		return;
 	}
 	for (size_t s = 0; s < lp_conf_n_sections; s++) {
-		lp_buf_printf(out, ".SS %s\n", lp_conf_sections[s].path);
+		lp_buf_printf(out, ".SS %s\n", *lp_conf_sections[s].path ? lp_conf_sections[s].path : "at the top");
 		print_troff(lp_conf_sections[s].text, out);
 		lp_buf_str(out, ".\n");
 		for (size_t i = 0; i < lp_conf_n_options; i++)

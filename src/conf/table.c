@@ -70,13 +70,21 @@ const struct lp_conf_option lp_conf_options[] = {
 };
 const size_t lp_conf_n_options = LP_ARRAY_LEN(lp_conf_options);
 
+void lp_conf_path(const struct lp_conf_option *option, char out[LP_CONF_ENV_MAX])
+{
+	int n = snprintf(out, LP_CONF_ENV_MAX, "%s%s%s", option->section, *option->section ? "." : "", option->field);
+
+	LP_ASSERT(n > 0 && n < (int)LP_CONF_ENV_MAX);
+}
+
 const struct lp_conf_option *lp_conf_find(const char *path)
 {
 	for (size_t i = 0; i < lp_conf_n_options; i++) {
 		const struct lp_conf_option *option = &lp_conf_options[i];
-		size_t len = strlen(option->section);
+		char own[LP_CONF_ENV_MAX];
 
-		if (!strncmp(path, option->section, len) && path[len] == '.' && !strcmp(path + len + 1, option->field))
+		lp_conf_path(option, own);
+		if (!strcmp(path, own))
 			return option;
 	}
 	return NULL;
@@ -84,7 +92,7 @@ const struct lp_conf_option *lp_conf_find(const char *path)
 
 bool lp_conf_is_section(const char *path, size_t len)
 {
-	for (size_t i = 0; i < lp_conf_n_sections; i++)
+	for (size_t i = 0; len && i < lp_conf_n_sections; i++)
 		if (strlen(lp_conf_sections[i].path) == len && !strncmp(path, lp_conf_sections[i].path, len))
 			return true;
 	return false;
@@ -130,13 +138,13 @@ void lp_conf_suggest(const char *path, struct lp_buf *out)
 	for (size_t i = 0; i < lp_conf_n_sections; i++) {
 		unsigned d = distance(path, lp_conf_sections[i].path);
 
-		if (d < least) {
+		if (*lp_conf_sections[i].path && d < least) {
 			least = d;
 			snprintf(best, sizeof best, "%s", lp_conf_sections[i].path);
 		}
 	}
 	for (size_t i = 0; i < lp_conf_n_options; i++) {
-		snprintf(full, sizeof full, "%s.%s", lp_conf_options[i].section, lp_conf_options[i].field);
+		lp_conf_path(&lp_conf_options[i], full);
 		unsigned d = distance(path, full);
 
 		if (!strcmp(last, lp_conf_options[i].field) && d > 1)
@@ -152,7 +160,7 @@ void lp_conf_suggest(const char *path, struct lp_buf *out)
 
 void lp_conf_env_name(const struct lp_conf_option *option, char out[LP_CONF_ENV_MAX])
 {
-	int n = snprintf(out, LP_CONF_ENV_MAX, "LOGPULSE_%s_%s", option->section, option->field);
+	int n = snprintf(out, LP_CONF_ENV_MAX, "LOGPULSE_%s%s%s", option->section, *option->section ? "_" : "", option->field);
 
 	LP_ASSERT(n > 0 && n < (int)LP_CONF_ENV_MAX);
 	for (char *p = out; *p; p++)
@@ -215,7 +223,10 @@ void lp_conf_restart_needed(const struct lp_conf *old_conf, const struct lp_conf
 
 		if (!option->restart || same_value(old_conf, new_conf, option))
 			continue;
-		lp_buf_printf(out, "%s%s.%s", first ? "" : ", ", option->section, option->field);
+		char path[LP_CONF_ENV_MAX];
+
+		lp_conf_path(option, path);
+		lp_buf_printf(out, "%s%s", first ? "" : ", ", path);
 		first = false;
 	}
 }

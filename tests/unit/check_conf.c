@@ -317,7 +317,7 @@ START_TEST(shipped_example_equals_the_defaults)
 	lp_conf_print(defaults, &right);
 	ck_assert_str_eq(lp_buf_cstr(&left), lp_buf_cstr(&right));
 	for (size_t i = 0; i < lp_conf_n_options; i++) {
-		snprintf(key, sizeof key, " %s: ", lp_conf_options[i].field);
+		snprintf(key, sizeof key, "%s%s: ", *lp_conf_options[i].section ? " " : "\n", lp_conf_options[i].field);
 		ck_assert_ptr_nonnull(strstr(lp_buf_cstr(&text), key));
 	}
 	lp_conf_free(&defaults);
@@ -367,13 +367,36 @@ START_TEST(help_and_manual_name_everything)
 }
 END_TEST
 
+START_TEST(options_at_the_top)
+{
+	struct lp_buf text = LP_BUF_INIT;
+	char name[LP_CONF_ENV_MAX];
+
+	ck_assert_int_eq(load("webhooks_file: /etc/hooks.yaml\nserver:\n  port: 81\n", NULL, NULL, NULL), 0);
+	ck_assert_str_eq(conf->files.webhooks_file, "/etc/hooks.yaml");
+	ck_assert_int_eq(conf->server.port, 81);
+	lp_conf_print(conf, &text);
+	ck_assert_ptr_nonnull(strstr(lp_buf_cstr(&text), "\nwebhooks_file: "));
+	ck_assert_int_eq(load(lp_buf_cstr(&text), NULL, NULL, NULL), 0);
+	ck_assert_str_eq(conf->files.webhooks_file, "/etc/hooks.yaml");
+	lp_buf_free(&text);
+	ck_assert_int_eq(load("", "--set", "webhooks_file=w", NULL), 0);
+	ck_assert_str_eq(conf->files.webhooks_file, "w");
+	lp_conf_env_name(lp_conf_find("webhooks_file"), name);
+	ck_assert_str_eq(name, "LOGPULSE_WEBHOOKS_FILE");
+	ck_assert_ptr_null(lp_conf_find(".webhooks_file"));
+	refused("webhook_file: x\n", ":1: webhook_file: unknown option; did you mean webhooks_file?");
+	refused("\"\":\n  webhooks_file: x\n", ":1: : unknown section");
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
 		durations_and_sizes, file_sets_every_type, errors_name_line_key_and_range, yaml_is_bounded, variables_expand,
 		environment_wins_over_file, flags_win, wrong_command_line_is_usage, missing_file_is_refused, pairs_must_agree,
 		key_file_gives_its_first_line, printed_configuration_loads_again, shipped_example_equals_the_defaults,
-		restart_names_what_a_reload_cannot_take, help_and_manual_name_everything,
+		restart_names_what_a_reload_cannot_take, help_and_manual_name_everything, options_at_the_top,
 	};
 	Suite *suite = suite_create("conf");
 	TCase *tcase = tcase_create("all");

@@ -584,7 +584,7 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 	int r;
 
 	lp_stat_add(worker->stat, LP_STAT_QUERY_REQUESTS, 1);
-	if (!lp_tenant(worker, req, &tenant))
+	if (!lp_tenants(worker, req, &tenant, &params->tenants))
 		return;
 	if (!open_engine(worker)) {
 		lp_reply_retry(req, 503, 1, worker->query.open_error ? "the store cannot be read, see the server's log" :

@@ -112,6 +112,8 @@ h2o_iovec_t lp_request_name(h2o_req_t *req, const char *raw, size_t n);
 
 /* tenant.c: the tenant of a request, "" when tenants are off; valid as long as the request.  False: it has answered. */
 bool lp_tenant(struct lp_worker *worker, h2o_req_t *req, h2o_iovec_t *ret_tenant);
+/* The same for queries, which may name several, separated by |: ascending, each once, in memory of the request. */
+bool lp_tenants(struct lp_worker *worker, h2o_req_t *req, h2o_iovec_t *ret_tenants, bool *ret_several);
 
 /* reply.c: all of them end the request.  Bodies are copied. */
 #define LP_TEXT "text/plain; charset=utf-8"

@@ -309,7 +309,40 @@ with Server(OPTIONS) as s:
     log_level(s)
     assert s.stop() == 0
 
-with Server(dict(OPTIONS, **{'tenants.enabled': 'true'})) as s:
+
+def several_tenants(s, span):
+    """X-Scope-OrgID: a|b asks both; whose a stream is stands in __tenant_id__, which can be asked for, too."""
+    h = {'X-Scope-OrgID': 'b|a|b|nobody'}
+
+    def data(path, **params):
+        r = s.get('/loki/api/v1/' + path, dict(span, **params), h)
+        assert r.status == 200, r
+        return r.json()['data']
+    assert s.push([({'app': 'a', '__tenant_id__': 'a'}, [(base, 'claimed')])], headers={'X-Scope-OrgID': 'z'}).status == 204
+    for sealed in (False, True):
+        if sealed:
+            assert s.request('POST', '/flush').status == 204
+        assert [x['stream'] for x in data('query_range', query='{app=~".+"}')['result']] == [
+            {'app': 'a', '__tenant_id__': 'a'}, {'app': 'b', '__tenant_id__': 'b'}]
+        for query in ('{__tenant_id__="b", app=~".+"}', '{app=~".+", __tenant_id__!="a"}', '{app=~".+"} | __tenant_id__=~"b|c"'):
+            assert [x['stream']['app'] for x in data('query_range', query=query)['result']] == ['b'], query
+        r = s.get('/loki/api/v1/query', {'query': 'sum by (__tenant_id__) (count_over_time({app=~".+"}[10s]))', 'time': base + S}, h).json()['data']['result']
+        assert [(x['metric'], x['value'][1]) for x in r] == [({'__tenant_id__': 'a'}, '1'), ({'__tenant_id__': 'b'}, '1')], r
+        r = s.get('/loki/api/v1/query', {'query': 'sum(count_over_time({app=~".+"}[10s]))', 'time': base + S}, h).json()['data']['result']
+        assert [(x['metric'], x['value'][1]) for x in r] == [({}, '2')], r
+        assert data('labels') == ['__tenant_id__', 'app', 'service_name'] and data('label/__tenant_id__/values') == ['a', 'b']
+        assert data('label/app/values', query='{__tenant_id__="a"}') == ['a']
+        assert {'app': 'b', '__tenant_id__': 'b'} in data('series') and len(data('series')) == 4
+        assert {x['metric']['__tenant_id__'] for x in data('index/volume', query='{app=~".+"}', targetLabels='__tenant_id__')['result']} == {'a', 'b'}
+        # Nobody can pass for another tenant by a label, and one tenant's queries have no such label.
+        assert [x['stream'] for x in s.get('/loki/api/v1/query_range', dict(span, query='{app="a"}'), {'X-Scope-OrgID': 'z|b'}).json()['data']['result']] == [
+            {'app': 'a', '__tenant_id__': 'z'}]
+        assert s.get('/loki/api/v1/label/app/values', span, {'X-Scope-OrgID': 'a|a'}).json()['data'] == ['a']
+        assert s.get('/loki/api/v1/labels', span, {'X-Scope-OrgID': 'a|a'}).json()['data'] == ['app', 'service_name']
+    text_error(s.push([({'app': 'x'}, [(base, 'x')])], headers={'X-Scope-OrgID': 'a|b'}), 400, 'multiple org IDs present')
+
+
+with Server(dict(OPTIONS, **{'tenants.enabled': 'true', 'tenants.max_per_query': 3})) as s:
     s.start()
     span = dict(start=base, end=base + S)
     for who in ('a', 'b'):
@@ -330,7 +363,8 @@ with Server(dict(OPTIONS, **{'tenants.enabled': 'true'})) as s:
         text_error(s.get(path), 401, 'no org id')
     text_error(s.push([({'app': 'x'}, [(base, 'x')])]), 401, 'no org id')
     assert s.get('/ready').status == 200
-    for bad, text in (('a|b', 'multiple org IDs present'), ('..', "tenant ID is '.' or '..'"), ('a/b', 'tenant ID contains an unsupported character'),
+    several_tenants(s, span)
+    for bad, text in (('a|b|c|d', 'multiple org IDs present: 4, tenants.max_per_query allows 3'), ('a|', 'tenant ID is empty'), ('..', "tenant ID is '.' or '..'"), ('a/b', 'tenant ID contains an unsupported character'),
                       ('x' * 151, 'tenant ID is too long: max 150 characters')):
         text_error(s.get('/loki/api/v1/labels', None, {'X-Scope-OrgID': bad}), 400, text)
     assert s.stop() == 0

@@ -47,6 +47,7 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ GET, "/labels/{name}/values", lp_api_original_values, 0 },
 	{ GET | POST, "/loki/api/v1/label", lp_api_labels, 0 },
 	{ GET | POST, "/loki/api/v1/query", lp_api_query, 0 },
+	{ GET, "/metrics/stream", lp_metricstream_start, 0 },
 	{ GET, "/prometheus-metrics", lp_status_metrics, 0 },
 	{ POST, "/loki/api/v1/push", lp_push_loki, 0 },
 	{ GET | POST, "/log_level", lp_status_log_level, 0 },

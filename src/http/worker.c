@@ -72,6 +72,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 	lp_push_tick(worker, now_ns);
 	lp_queries_tick(worker);
 	lp_status_tick(worker, now_ns);
+	lp_metricstream_tick(worker, now_ns);
 	if (worker->draining)
 		lp_sweep_drain(worker);
 	else if (worker->conns < (size_t)lp_worker_conf(worker)->server.max_connections)
@@ -88,7 +89,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 		give_memory_back(worker);
 	}
 	if (worker->timer_fast && !worker->draining && !worker->accept_paused && !worker->bodies_high && !lp_push_pending(worker) &&
-	    !lp_queries_pending(worker) && !lp_status_pending(worker)) {
+	    !lp_queries_pending(worker) && !lp_status_pending(worker) && !lp_metricstream_pending(worker)) {
 		worker->timer_fast = false;
 		set_timer(worker, TICK_MS);
 	}
@@ -191,6 +192,7 @@ static int open_worker(struct lp_worker *worker)
 	worker->stat = lp_stat_row(proc->region, proc->slot);
 	lp_stat_set(worker->stat, LP_STAT_HTTP_CONNECTIONS, 0);
 	h2o_linklist_init_anchor(&worker->flushes);
+	lp_metricstream_open(worker);
 	lp_auth_load(worker);
 	r = lp_map_init();
 	if (r < 0)
@@ -239,6 +241,7 @@ static void run(struct lp_worker *worker)
 	close(worker->timer_fd);
 	h2o_evloop_run(worker->loop, 0);
 	lp_server_close(worker);
+	lp_metricstream_close(worker);
 	lp_push_close(worker);
 }
 

@@ -45,6 +45,13 @@ struct lp_queries {
 	bool closed;                    /* the last runs of the loop must not open it again */
 };
 
+struct lp_metric_streams {
+	h2o_linklist_t list;
+	size_t n;
+	void *event;                    /* the last one, shared by all whose turn it is */
+	int64_t rendered_ns;
+};
+
 struct lp_worker {
 	struct lp_proc *proc;
 	struct lp_state_shm *state;
@@ -71,6 +78,7 @@ struct lp_worker {
 
 	struct lp_pushes push;
 	struct lp_queries query;
+	struct lp_metric_streams metric_streams;
 	h2o_linklist_t flushes;         /* of struct lp_flush: POST /flush that wait */
 	struct {
 		int64_t at_ns;
@@ -185,6 +193,13 @@ void lp_status_services(struct lp_worker *worker, h2o_req_t *req, const char *na
 void lp_status_log_level(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_config(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_flush(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+/* metricstream.c */
+void lp_metricstream_open(struct lp_worker *worker);
+void lp_metricstream_close(struct lp_worker *worker);
+void lp_metricstream_tick(struct lp_worker *worker, int64_t now_ns);
+bool lp_metricstream_pending(const struct lp_worker *worker);
+void lp_metricstream_start(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+
 /* route.c: the path of a route as in the table, its methods; NULL for a number that no route has. */
 const char *lp_route_path(uint32_t route, unsigned *ret_methods);
 

@@ -180,7 +180,8 @@ struct lp_logql {
 };
 
 #define LP_LOGQL_MAX_TEXT (128u << 10)
-#define LP_LOGQL_MAX_DEPTH 64u          /* of expressions and parentheses */
+#define LP_LOGQL_MAX_DEPTH 64u          /* of expressions */
+#define LP_LOGQL_MAX_NESTING 160u       /* of their text: printed, each expression may stand in parentheses of its own */
 #define LP_LOGQL_MAX_FILTERS 512u       /* conditions in one label filter */
 #define LP_LOGQL_MAX_MATCHERS 512u      /* in one selector, and names in one list */
 #define LP_LOGQL_MAX_STAGES 512u        /* in one pipeline */

@@ -22,7 +22,7 @@ src_query_libquery_a_SOURCES += \
 
 check_PROGRAMS += tests/unit/check_logql tests/unit/check_regex tests/unit/check_pipeline tests/fuzz/fuzz_logql tests/fuzz/fuzz_pipeline
 TESTS += tests/unit/check_logql tests/unit/check_regex tests/unit/check_pipeline tests/fuzz/fuzz_logql tests/fuzz/fuzz_pipeline
-tests_unit_check_logql_SOURCES = tests/unit/check_logql.c
+tests_unit_check_logql_SOURCES = tests/unit/check_logql.c tests/lib/logql_dump.h
 tests_unit_check_logql_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_logql_LDADD = $(QUERY_LIBS) $(CHECK_LIBS)
 tests_unit_check_regex_SOURCES = tests/unit/check_regex.c
@@ -31,7 +31,7 @@ tests_unit_check_regex_LDADD = $(QUERY_LIBS) $(CHECK_LIBS)
 tests_unit_check_pipeline_SOURCES = tests/unit/check_pipeline.c
 tests_unit_check_pipeline_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_pipeline_LDADD = $(QUERY_LIBS) $(CHECK_LIBS)
-tests_fuzz_fuzz_logql_SOURCES = tests/fuzz/fuzz_logql.c tests/fuzz/fuzz.h
+tests_fuzz_fuzz_logql_SOURCES = tests/fuzz/fuzz_logql.c tests/fuzz/fuzz.h tests/lib/logql_dump.h
 tests_fuzz_fuzz_logql_LDADD = $(FUZZ_LIBS) $(QUERY_LIBS)
 tests_fuzz_fuzz_pipeline_SOURCES = tests/fuzz/fuzz_pipeline.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_pipeline_LDADD = $(FUZZ_LIBS) $(QUERY_LIBS)
@@ -47,6 +47,7 @@ EXTRA_DIST += \
 	tests/fuzz/corpus/logql/range \
 	tests/fuzz/corpus/logql/replace \
 	tests/fuzz/corpus/logql/selector \
+	tests/fuzz/corpus/logql/sizes \
 	tests/fuzz/corpus/pipeline/count \
 	tests/fuzz/corpus/pipeline/error-label-twice \
 	tests/fuzz/corpus/pipeline/format \

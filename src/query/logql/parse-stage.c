@@ -261,7 +261,8 @@ static struct lp_label_filter *parse_conditions(struct lp_parser *p, unsigned mi
 {
 	struct lp_label_filter *left, *right;
 
-	if (level > LP_LOGQL_MAX_FILTERS) {
+	/* Printed, each pair stands in parentheses. */
+	if (level > 2 * LP_LOGQL_MAX_FILTERS) {
 		lp_buf_reset(p->error);
 		lp_buf_printf(p->error, "parse error : too many conditions in a label filter (limit %u)", LP_LOGQL_MAX_FILTERS);
 		lp_parse_fail(p, -E2BIG);

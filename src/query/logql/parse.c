@@ -7,7 +7,7 @@
  *   range     = selector { stage } [ unwrap { "|" label-filter } ] "[5m]" [ "offset" duration ]   ("[5m]" may stand first)
  *   stage     see parse-stage.c
  *
- * Guarantees: linear in the text, depth bounded by LP_LOGQL_MAX_DEPTH, everything allocated belongs to the query (arena
+ * Guarantees: linear in the text, depth bounded by LP_LOGQL_MAX_NESTING, everything allocated belongs to the query (arena
  * and owned list), so that a failure anywhere frees it all.  Errors carry Loki's words: Loki's parser is LALR(1), and a
  * prefix that cannot be continued is noticed at the same token by both methods; the lists after "expecting" are its states'.
  * Runs in workers on query threads and in tools; if the process dies here nothing is lost. */
@@ -97,10 +97,10 @@ void *lp_parse_grow(struct lp_parser *p, void *items, uint32_t n, size_t size, u
 
 void lp_parse_enter(struct lp_parser *p)
 {
-	if (++p->depth <= LP_LOGQL_MAX_DEPTH)
+	if (++p->depth <= LP_LOGQL_MAX_NESTING)
 		return;
 	lp_buf_reset(p->error);
-	lp_buf_printf(p->error, "parse error : query nests too deeply (limit %u)", LP_LOGQL_MAX_DEPTH);
+	lp_buf_printf(p->error, "parse error : query nests too deeply (limit %u)", LP_LOGQL_MAX_NESTING);
 	lp_parse_fail(p, -E2BIG);
 }
 

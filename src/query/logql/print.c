@@ -1,11 +1,14 @@
 /* LogQL trees as text: one line as Loki's String() prints them, or several lines as its format_query does.
  *
- * Guarantees: the text parses again to the same tree (literals folded), linear except that the multi-line form measures each
+ * Guarantees: the text parses again to the same tree (literals folded); where Loki's text would not (rounded sizes, numbers that LogQL
+ * cannot spell) it is another one.  Linear except that the multi-line form measures each
  * node once per level (depth is bounded).  Pure; any process. */
 #include "query/logql/parse-private.h"
 
 #include "query/logql/units.h"
 
+#include <ctype.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,13 +25,52 @@ static void put_quoted(struct lp_buf *out, const struct lp_str *s)
 	lp_units_print_quoted(out, s->s, s->len);
 }
 
+/* A name of a sign, which Loki's scanner lets pass, must not grow together with the operator behind it. */
+static void put_name(struct lp_buf *out, const struct lp_str *s)
+{
+	unsigned char last = s->len ? (unsigned char)s->s[s->len - 1] : 'a';
+
+	put_str(out, s);
+	if (last < 0x80 && last != '_' && !isalnum(last))
+		lp_buf_byte(out, ' ');
+}
+
+/* Numbers that have no spelling come from folding, and so does the text that stands for them. */
+static bool put_folded(struct lp_buf *out, double v)
+{
+	if (isnan(v))
+		lp_buf_str(out, "(0 / 0)");
+	else if (isinf(v))
+		lp_buf_str(out, v < 0 ? "(-1e+308 * 10)" : "(1e+308 * 10)");
+	else if (v == 0 && signbit(v))
+		lp_buf_str(out, "-0.0"); /* "-0" is a duration */
+	else
+		return false;
+	return true;
+}
+
+static void put_bytes(struct lp_buf *out, double bytes)
+{
+	struct lp_buf text = { .max = 64 };
+	uint64_t again = 0;
+
+	lp_units_print_bytes(&text, bytes);
+	if (!bytes)
+		lp_buf_str(out, "0.0B"); /* "0B" begins a binary number */
+	else if (lp_units_bytes((const char *)text.data, text.len, &again) == 0 && (double)again == bytes)
+		lp_buf_append(out, text.data, text.len);
+	else
+		lp_buf_printf(out, "%.0fB", bytes);
+	lp_buf_free(&text);
+}
+
 static void put_names(struct lp_buf *out, const struct lp_str *names, uint32_t n, const char *separator)
 {
 	lp_buf_byte(out, '(');
 	for (uint32_t i = 0; i < n; i++) {
 		if (i)
 			lp_buf_str(out, separator);
-		put_str(out, &names[i]);
+		put_name(out, &names[i]);
 	}
 	lp_buf_byte(out, ')');
 }
@@ -37,7 +79,7 @@ static void put_matcher(struct lp_buf *out, const struct lp_matcher *m)
 {
 	static const char *const ops[] = { [LP_MATCH_EQ] = "=", [LP_MATCH_NEQ] = "!=", [LP_MATCH_RE] = "=~", [LP_MATCH_NRE] = "!~" };
 
-	put_str(out, &m->name);
+	put_name(out, &m->name);
 	lp_buf_str(out, ops[m->op]);
 	put_quoted(out, &m->value);
 }
@@ -90,7 +132,7 @@ static void put_filter(struct lp_buf *out, const struct lp_label_filter *f)
 		put_matcher(out, &f->match);
 		return;
 	case LP_FILTER_IP:
-		put_str(out, &f->match.name);
+		put_name(out, &f->match.name);
 		lp_buf_str(out, f->cmp == LP_CMP_EQ ? "=ip(" : "!=ip(");
 		put_quoted(out, &f->match.value);
 		lp_buf_byte(out, ')');
@@ -98,21 +140,21 @@ static void put_filter(struct lp_buf *out, const struct lp_label_filter *f)
 	default:
 		break;
 	}
-	put_str(out, &f->match.name);
+	put_name(out, &f->match.name);
 	lp_buf_str(out, ops[f->cmp]);
-	if (f->kind == LP_FILTER_NUMBER)
+	if (f->kind == LP_FILTER_NUMBER && !put_folded(out, f->number))
 		lp_units_print_fixed(out, f->number);
 	else if (f->kind == LP_FILTER_DURATION)
 		lp_units_print_go_duration(out, f->duration_ns);
-	else
-		lp_units_print_bytes(out, f->number);
+	else if (f->kind == LP_FILTER_BYTES)
+		put_bytes(out, f->number);
 }
 
 static void put_extractions(struct lp_buf *out, const struct lp_stage *s)
 {
 	for (uint32_t i = 0; i < s->n_extractions; i++) {
 		lp_buf_byte(out, i ? ',' : ' ');
-		put_str(out, &s->extractions[i].label);
+		put_name(out, &s->extractions[i].label);
 		lp_buf_byte(out, '=');
 		put_quoted(out, &s->extractions[i].expr);
 	}
@@ -124,10 +166,10 @@ static void put_label_format(struct lp_buf *out, const struct lp_stage *s)
 	for (uint32_t i = 0; i < s->n_formats; i++) {
 		if (i)
 			lp_buf_byte(out, ',');
-		put_str(out, &s->formats[i].label);
+		put_name(out, &s->formats[i].label);
 		lp_buf_byte(out, '=');
 		if (s->formats[i].rename)
-			put_str(out, &s->formats[i].value);
+			put_name(out, &s->formats[i].value);
 		else
 			put_quoted(out, &s->formats[i].value);
 	}
@@ -142,7 +184,7 @@ static void put_drops(struct lp_buf *out, const struct lp_stage *s)
 		if (s->drops[i].has_match)
 			put_matcher(out, &s->drops[i].match);
 		else
-			put_str(out, &s->drops[i].label);
+			put_name(out, &s->drops[i].label);
 	}
 }
 
@@ -192,7 +234,7 @@ static void put_unwrap(struct lp_buf *out, const struct lp_range_agg *r)
 	lp_buf_str(out, "| unwrap ");
 	if (r->unwrap_conv)
 		lp_buf_str(out, convs[r->unwrap_conv]);
-	put_str(out, &r->unwrap_label);
+	put_name(out, &r->unwrap_label);
 	if (r->unwrap_conv)
 		lp_buf_byte(out, ')');
 	put_stages(out, r->post_filters);
@@ -239,7 +281,7 @@ static void put_range_agg(struct lp_buf *out, const struct lp_range_agg *r)
 	lp_buf_str(out, lp_logql_range_name(r->op));
 	lp_buf_byte(out, '(');
 	if (r->op == LP_RANGE_QUANTILE) {
-		lp_units_print_float(out, r->param);
+		lp_units_print_fixed(out, r->param);
 		lp_buf_byte(out, ',');
 	}
 	put_selector(out, &r->log);
@@ -300,7 +342,10 @@ void lp_logql_print(const struct lp_expr *e, struct lp_buf *out)
 		lp_logql_print(e->right, out);
 		lp_buf_byte(out, ')');
 		break;
-	case LP_EXPR_LITERAL: lp_units_print_float(out, e->number); break;
+	case LP_EXPR_LITERAL:
+		if (!put_folded(out, e->number))
+			lp_units_print_float(out, e->number);
+		break;
 	case LP_EXPR_VECTOR: put_vector(out, e->number); break;
 	case LP_EXPR_LABEL_REPLACE: {
 		const struct lp_str *parts[] = { &e->dst, &e->replacement, &e->src, &e->regex_text };
@@ -369,7 +414,7 @@ static void format_range_agg(const struct lp_range_agg *r, unsigned level, struc
 	lp_buf_str(out, "(\n");
 	if (r->op == LP_RANGE_QUANTILE) {
 		indent(out, level + 1);
-		lp_units_print_float(out, r->param);
+		lp_units_print_fixed(out, r->param);
 		lp_buf_str(out, ",\n");
 	}
 	format_log(&r->log, level + 1, out);

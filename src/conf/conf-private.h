@@ -9,7 +9,7 @@
 #define LP_CONF_MAX_ITEMS 1024u         /* items of one list */
 #define LP_CONF_ENV_MAX 128u            /* bytes of an environment name */
 
-enum lp_conf_type { LP_CONF_BOOL, LP_CONF_INT, LP_CONF_SIZE, LP_CONF_DURATION, LP_CONF_STRING, LP_CONF_ENUM, LP_CONF_LIST };
+enum lp_conf_type { LP_CONF_BOOL, LP_CONF_INT, LP_CONF_SIZE, LP_CONF_DURATION, LP_CONF_STRING, LP_CONF_ENUM, LP_CONF_LIST, LP_CONF_RULES };
 
 struct lp_conf_option {
 	const char *section, *field;    /* "server.tls", "cert_file"; section "": at the top */
@@ -18,7 +18,7 @@ struct lp_conf_option {
 	size_t offset;                  /* in struct lp_conf */
 	int64_t min, max;               /* numbers only */
 	const char *def;                /* as it would stand in the file */
-	const char *values;             /* "a|b" of an enumeration */
+	const char *values;             /* "a|b" of an enumeration; the actions of rules */
 	const char *help;
 };
 
@@ -58,6 +58,13 @@ void lp_conf_env_name(const struct lp_conf_option *option, char out[LP_CONF_ENV_
 int lp_conf_set(struct lp_conf *conf, const struct lp_conf_option *option, const char *text, struct lp_buf *reason);
 int lp_conf_list_add(struct lp_conf_list *list, const char *text, size_t len);
 void lp_conf_list_clear(struct lp_conf_list *list);
+void lp_conf_rules_clear(struct lp_conf_rules *rules);
+/* From YAML, as a tree or as text.  -EINVAL with the reason (and line), the old rules stay; -ENOMEM. */
+struct lp_yaml_node;
+int lp_conf_rules_read(const struct lp_conf_option *option, const struct lp_yaml_node *list, struct lp_conf_rules *rules, uint32_t *ret_line,
+		       const char **ret_what);
+int lp_conf_rules_parse(const struct lp_conf_option *option, const char *text, struct lp_conf_rules *rules, struct lp_buf *reason);
+void lp_conf_rules_print(const struct lp_conf_rules *rules, void (*print_text)(const char *s, struct lp_buf *out), struct lp_buf *out);
 
 static inline void *lp_conf_field(const struct lp_conf *conf, const struct lp_conf_option *option)
 {

@@ -14,6 +14,19 @@ struct lp_conf_list {
 	size_t n;
 };
 
+enum lp_conf_action { LP_ACTION_INDEX_LABEL, LP_ACTION_STRUCTURED_METADATA, LP_ACTION_DROP };
+
+struct lp_conf_rule {
+	enum lp_conf_action action;
+	struct lp_conf_list attributes;         /* names; or */
+	char *regex;                            /* of whole names; NULL when there are attributes */
+};
+
+struct lp_conf_rules {
+	struct lp_conf_rule *v;
+	size_t n;
+};
+
 /* struct lp_conf { struct { int64_t port; ... } server; struct { ... } server_tls; ... }; */
 struct lp_conf {
 #define LP_SECTION(id, path, text) struct {
@@ -25,6 +38,7 @@ struct lp_conf {
 #define LP_STRING(sect, field, def, reload, effect, help) char *field;
 #define LP_ENUM(sect, field, def, values, reload, effect, help) int field;
 #define LP_LIST(sect, field, def, reload, effect, help) struct lp_conf_list field;
+#define LP_RULES(sect, field, actions, reload, effect, help) struct lp_conf_rules field;
 #include "conf/conf.def"
 #undef LP_SECTION
 #undef LP_SECTION_END
@@ -35,6 +49,7 @@ struct lp_conf {
 #undef LP_STRING
 #undef LP_ENUM
 #undef LP_LIST
+#undef LP_RULES
 };
 
 enum lp_durability { LP_DURABILITY_SYNC, LP_DURABILITY_PROCESS };      /* order of storage.durability */

@@ -50,6 +50,15 @@ static int apply_option(struct lp_conf *conf, const char *name, const struct lp_
 	struct lp_buf reason = LP_BUF_INIT;
 	int r = -EINVAL;
 
+	if (option->type == LP_CONF_RULES) {
+		const char *what;
+		uint32_t line;
+
+		r = lp_conf_rules_read(option, node, lp_conf_field(conf, option), &line, &what);
+		if (r < 0)
+			lp_buf_printf(error, "%s:%u: %s: %s", name, line, path, what);
+		return r;
+	}
 	if (option->type == LP_CONF_LIST && node->kind == LP_YAML_LIST)
 		return apply_list(conf, name, option, path, node, error);
 	if (option->type == LP_CONF_LIST && !(node->kind == LP_YAML_SCALAR && node->null))

@@ -64,7 +64,7 @@ static void print_type(const struct lp_conf_option *option, struct lp_buf *out)
 	static const char *const names[] = {
 		[LP_CONF_BOOL] = "true or false", [LP_CONF_INT] = "whole number, ", [LP_CONF_SIZE] = "size, ",
 		[LP_CONF_DURATION] = "duration, ", [LP_CONF_STRING] = "text", [LP_CONF_ENUM] = "one of ",
-		[LP_CONF_LIST] = "list of texts",
+		[LP_CONF_LIST] = "list of texts", [LP_CONF_RULES] = "list of rules {action, attributes or regex}, action one of ",
 	};
 
 	lp_buf_str(out, names[option->type]);

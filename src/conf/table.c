@@ -28,6 +28,7 @@
 #define LP_STRING(sect, field, def, reload, effect, help)
 #define LP_ENUM(sect, field, def, values, reload, effect, help)
 #define LP_LIST(sect, field, def, reload, effect, help)
+#define LP_RULES(sect, field, actions, reload, effect, help)
 #include "conf/conf.def"
 #undef LP_SECTION
 
@@ -58,6 +59,7 @@ const size_t lp_conf_n_flags = LP_ARRAY_LEN(lp_conf_flags);
 #undef LP_STRING
 #undef LP_ENUM
 #undef LP_LIST
+#undef LP_RULES
 #define LP_BOOL(sect, field, def, reload, effect, help) OPTION(sect, field, LP_CONF_BOOL, reload, effect, 0, 0, #def, NULL, help)
 #define LP_INT(sect, field, def, min, max, reload, effect, help) OPTION(sect, field, LP_CONF_INT, reload, effect, min, max, #def, NULL, help)
 #define LP_SIZE(sect, field, def, min, max, reload, effect, help) OPTION(sect, field, LP_CONF_SIZE, reload, effect, min, max, def, NULL, help)
@@ -65,6 +67,7 @@ const size_t lp_conf_n_flags = LP_ARRAY_LEN(lp_conf_flags);
 #define LP_STRING(sect, field, def, reload, effect, help) OPTION(sect, field, LP_CONF_STRING, reload, effect, 0, 0, def, NULL, help)
 #define LP_ENUM(sect, field, def, values, reload, effect, help) OPTION(sect, field, LP_CONF_ENUM, reload, effect, 0, 0, def, values, help)
 #define LP_LIST(sect, field, def, reload, effect, help) OPTION(sect, field, LP_CONF_LIST, reload, effect, 0, 0, def, NULL, help)
+#define LP_RULES(sect, field, actions, reload, effect, help) OPTION(sect, field, LP_CONF_RULES, reload, effect, 0, 0, "", actions, help)
 const struct lp_conf_option lp_conf_options[] = {
 #include "conf/conf.def"
 };
@@ -196,6 +199,8 @@ void lp_conf_free(struct lp_conf **conf)
 			free(*(char **)field);
 		else if (lp_conf_options[i].type == LP_CONF_LIST)
 			lp_conf_list_clear(field);
+		else if (lp_conf_options[i].type == LP_CONF_RULES)
+			lp_conf_rules_clear(field);
 	}
 	free(*conf);
 	*conf = NULL;

@@ -311,6 +311,8 @@ int lp_conf_set(struct lp_conf *conf, const struct lp_conf_option *option, const
 		return set_string(text, field, reason);
 	case LP_CONF_ENUM:
 		return set_enum(option, text, field, reason);
+	case LP_CONF_RULES:
+		return lp_conf_rules_parse(option, text, field, reason);
 	default:
 		return set_list(text, field, reason);
 	}
@@ -363,6 +365,9 @@ void lp_conf_print_value(const struct lp_conf *conf, const struct lp_conf_option
 			print_string(list->items[i], out);
 		}
 		lp_buf_byte(out, ']');
+		break;
+	case LP_CONF_RULES:
+		lp_conf_rules_print(field, print_string, out);
 		break;
 	}
 }

@@ -9,6 +9,8 @@
  * is one entry with it. */
 #include "http/worker.h"
 
+#include "http/otlp.h"
+
 #include "common/bytes.h"
 #include "common/clock.h"
 #include "common/fault.h"
@@ -268,6 +270,7 @@ static int decode(struct lp_push *push)
 	if (push->format == LP_PUSH_LOKI_PROTO && undo(push, LP_ENC_SNAPPY, &body, &p->block) < 0)
 		return 0;
 	fill_limits(lp_worker_conf(push->worker), &limits);
+	limits.otlp = lp_otlp_rules(push->worker->otlp);
 	lp_batch_reset(p->batch);
 	lp_buf_reset(&p->result.message);
 	memset(p->result.discarded, 0, sizeof p->result.discarded);

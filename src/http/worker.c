@@ -5,6 +5,8 @@
  * same listening socket, which takes the lane's positions from the region. */
 #include "http/worker.h"
 
+#include "http/otlp.h"
+
 #include "common/clock.h"
 #include "common/log.h"
 #include "store/map.h"
@@ -125,6 +127,10 @@ static void reload(struct lp_worker *worker)
 	if (lp_proc_reload(worker->proc) < 0)
 		return;                 /* it has said why; the old one stays */
 	lp_auth_load(worker);
+	if (lp_otlp_load(lp_worker_conf(worker), &worker->otlp, NULL) < 0) {
+		lp_otlp_free(&worker->otlp);    /* it would outlive what it borrows */
+		lp_log(LP_ERROR, "limits.otlp_config could not be loaded: out of memory; default attributes count");
+	}
 	(void)lp_server_tls(worker);
 	lp_log(LP_INFO, "configuration reloaded");
 }
@@ -194,6 +200,9 @@ static int open_worker(struct lp_worker *worker)
 	h2o_linklist_init_anchor(&worker->flushes);
 	lp_metricstream_open(worker);
 	lp_auth_load(worker);
+	r = lp_otlp_load(lp_worker_conf(worker), &worker->otlp, NULL);
+	if (r < 0)
+		return r;
 	r = lp_map_init();
 	if (r < 0)
 		return r;
@@ -243,6 +252,7 @@ static void run(struct lp_worker *worker)
 	lp_server_close(worker);
 	lp_metricstream_close(worker);
 	lp_push_close(worker);
+	lp_otlp_free(&worker->otlp);
 }
 
 int lp_worker_main(struct lp_proc *proc)

@@ -75,6 +75,7 @@ struct lp_worker {
 	int64_t drain_until_ms;
 	bool auth;
 	uint8_t key_hash[32];           /* SHA-256 of the key */
+	struct lp_otlp *otlp;           /* limits.otlp_config, compiled; NULL: nothing is configured */
 
 	struct lp_pushes push;
 	struct lp_queries query;

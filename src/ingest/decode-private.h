@@ -65,6 +65,9 @@ int lp_push_json_error(struct lp_push *push, const struct lp_json *js, int error
 int lp_push_label(struct lp_push *push, const char *name, size_t name_len, const char *value, size_t value_len);
 int lp_push_meta(struct lp_push *push, const char *name, size_t name_len, const char *value, size_t value_len);
 
+/* A name that a label may have: a.b becomes a_b, 1a key_1a.  The arena's memory when it changes.  -ENOMEM. */
+int lp_push_sanitise(struct lp_push *push, const char **name, size_t *n);
+
 /* Sort pairs by name; of equal names the last stays.  -ENOMEM. */
 int lp_push_keep_last(struct lp_pairs *pairs);
 

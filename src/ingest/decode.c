@@ -155,8 +155,8 @@ int lp_push_label(struct lp_push *push, const char *name, size_t name_len, const
 	return add_pair(push, &push->labels, name, name_len, value, value_len);
 }
 
-/* a.b becomes a_b, 1a key_1a (the rule that Loki takes from the OpenTelemetry translator). */
-static int sanitise(struct lp_push *push, const char **name, size_t *n)
+/* The rule that Loki takes from the OpenTelemetry translator. */
+int lp_push_sanitise(struct lp_push *push, const char **name, size_t *n)
 {
 	const uint8_t *p = (const uint8_t *)*name;
 
@@ -188,7 +188,7 @@ int lp_push_meta(struct lp_push *push, const char *name, size_t name_len, const 
 		push->meta.total++;
 		return 0;
 	}
-	int r = sanitise(push, &name, &name_len);
+	int r = lp_push_sanitise(push, &name, &name_len);
 
 	return r < 0 ? r : add_pair(push, &push->meta, name, name_len, value, value_len);
 }

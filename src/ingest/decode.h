@@ -27,6 +27,21 @@ enum lp_discard {
 	LP_DISCARD_METADATA_TOO_MANY, LP_DISCARD_REASONS
 };
 
+/* Where attributes of OTLP logs go: the first rule that names one counts; without any it is structured metadata. */
+enum lp_otlp_action { LP_OTLP_INDEX_LABEL, LP_OTLP_METADATA, LP_OTLP_DROP };
+struct lp_otlp_rule {
+	enum lp_otlp_action action;             /* a label: of resources only */
+	const char *const *names;
+	size_t n_names;
+	bool (*match)(const void *ctx, const char *s, size_t n);        /* or this; NULL: names */
+	const void *ctx;
+};
+struct lp_otlp_rules {
+	bool ignore_defaults;                   /* else the default attributes of resources are labels before any rule is asked */
+	const struct lp_otlp_rule *resource, *scope, *log;
+	size_t n_resource, n_scope, n_log;
+};
+
 struct lp_push_limits {
 	uint32_t max_line_bytes;                /* 0: none */
 	uint32_t max_label_names;
@@ -37,6 +52,7 @@ struct lp_push_limits {
 	int64_t oldest_ns;                      /* older entries are refused (retention); INT64_MIN: none */
 	int64_t newest_ns;                      /* later entries are refused; INT64_MAX: none */
 	int64_t now_ns;
+	const struct lp_otlp_rules *otlp;       /* NULL: none */
 	bool unknown_service;                   /* a stream without labels is {service_name="unknown_service"}, as in Loki; not the original API's */
 };
 

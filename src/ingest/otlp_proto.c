@@ -7,7 +7,7 @@
  *   KeyValue      1 key | 2 value      AnyValue  1 string | 2 bool | 3 int | 4 double | 5 array {1} | 6 map {1 KeyValue} | 7 bytes
  *
  * As in Loki some attributes of the resource become labels, dots as underscores; everything else is structured metadata of
- * each entry, maps flattened with underscores.  A resource without any of those labels gets service_name="unknown_service".
+ * each entry, maps flattened with underscores.  Rules (lp_otlp_rules) say otherwise.  A resource without any of those labels gets service_name="unknown_service".
  * Process: worker; memory only; nesting and lengths are bounded, hostile ones end in a refused body. */
 #include "ingest/wire.h"
 
@@ -204,28 +204,62 @@ static int add_meta_text(struct otlp *o, const char *name, const char *value)
 	return value[0] ? add_meta(o, part(name, strlen(name)), part(value, strlen(value)), true) : 0;
 }
 
-static const char *index_label(struct lp_wire key)
+/* Whose attribute it is; a part of a map goes where the map goes. */
+enum level { RESOURCE_LABELS, RESOURCE_REST, SCOPE, RECORD, PART };
+
+static bool is_default_label(struct lp_wire key)
 {
+	size_t n = (size_t)(key.end - key.p);
+
 	for (size_t i = 0; i < LP_ARRAY_LEN(index_attributes); i++)
-		if (strlen(index_attributes[i]) == (size_t)(key.end - key.p) && memcmp(index_attributes[i], key.p, (size_t)(key.end - key.p)) == 0)
-			return index_attributes[i];
-	return NULL;
+		if (strlen(index_attributes[i]) == n && memcmp(index_attributes[i], key.p, n) == 0)
+			return true;
+	return false;
 }
 
-static int add_label(struct otlp *o, const char *attribute, struct lp_wire value)
+static bool rule_matches(const struct lp_otlp_rule *rule, struct lp_wire key)
 {
-	char *name = lp_arena_strndup(&o->push->arena, attribute, strlen(attribute));
-	size_t n = (size_t)(value.end - value.p);
+	size_t n = (size_t)(key.end - key.p);
+
+	if (rule->match)
+		return rule->match(rule->ctx, (const char *)key.p, n);
+	for (size_t i = 0; i < rule->n_names; i++)
+		if (strlen(rule->names[i]) == n && memcmp(rule->names[i], key.p, n) == 0)
+			return true;
+	return false;
+}
+
+static enum lp_otlp_action action_of(const struct otlp *o, enum level level, struct lp_wire key)
+{
+	static const struct lp_otlp_rules none = { .ignore_defaults = false };
+	const struct lp_otlp_rules *rules = o->push->limits->otlp ? o->push->limits->otlp : &none;
+	const struct lp_otlp_rule *rule = level == SCOPE ? rules->scope : level == RECORD ? rules->log : rules->resource;
+	size_t n = level == SCOPE ? rules->n_scope : level == RECORD ? rules->n_log : rules->n_resource;
+
+	if (level == PART)
+		return LP_OTLP_METADATA;
+	if (level <= RESOURCE_REST && !rules->ignore_defaults && is_default_label(key))
+		return LP_OTLP_INDEX_LABEL;
+	for (size_t i = 0; i < n; i++)
+		if (rule_matches(&rule[i], key))
+			return rule[i].action;
+	return LP_OTLP_METADATA;
+}
+
+static int add_label(struct otlp *o, struct lp_wire key, struct lp_wire value)
+{
+	size_t n = (size_t)(value.end - value.p), name_len = (size_t)(key.end - key.p);
+	const char *name = (const char *)key.p;
 	char *text = lp_arena_strndup(&o->push->arena, (const char *)value.p, n);
 
-	if (!name || !text)
+	if (!text)
 		return -ENOMEM;
-	for (char *dot = name; (dot = strchr(dot, '.'));)
-		*dot = '_';
-	return lp_push_label(o->push, name, strlen(name), text, n);
-}
+	if (name_len == 0)
+		return 0;
+	int r = lp_push_sanitise(o->push, &name, &name_len);
 
-enum level { RESOURCE_LABELS, RESOURCE_REST, OTHER };
+	return r < 0 ? r : lp_push_label(o->push, name, name_len, text, n);
+}
 
 static int add_attribute(struct otlp *o, struct lp_wire key, struct lp_wire value, enum level level, unsigned depth);
 
@@ -275,7 +309,7 @@ static int add_map(struct otlp *o, struct lp_wire prefix, struct lp_wire map, un
 		name[prefix_len] = '_';
 		if (key_len)
 			memcpy(name + prefix_len + 1, key.p, key_len);
-		r = add_attribute(o, part(name, prefix_len + key_len + 1), value, OTHER, depth + 1);
+		r = add_attribute(o, part(name, prefix_len + key_len + 1), value, PART, depth + 1);
 		if (r < 0)
 			return r;
 	}
@@ -284,19 +318,20 @@ static int add_map(struct otlp *o, struct lp_wire prefix, struct lp_wire map, un
 
 static int add_attribute(struct otlp *o, struct lp_wire key, struct lp_wire value, enum level level, unsigned depth)
 {
-	const char *label = level == OTHER ? NULL : index_label(key);
+	enum lp_otlp_action action = action_of(o, level, key);
+	bool label = action == LP_OTLP_INDEX_LABEL;
 	struct lp_wire_field v;
 	struct lp_wire text;
 	int r = any_value(o, value, &v);
 
-	if (r < 0 || (level == RESOURCE_LABELS && !label) || (level == RESOURCE_REST && label))
+	if (r < 0 || action == LP_OTLP_DROP || (level == RESOURCE_LABELS && !label) || (level == RESOURCE_REST && label))
 		return r;
 	if (!label && v.number == 6 && v.type == LP_WIRE_BYTES)
 		return add_map(o, key, v.bytes, depth);
 	r = value_text(o, value, &text);
 	if (r < 0)
 		return r;
-	return label ? add_label(o, label, text) : add_meta(o, key, text, v.number != 1);
+	return label ? add_label(o, key, text) : add_meta(o, key, text, v.number != 1);
 }
 
 static int add_attributes(struct otlp *o, struct lp_wire w, uint32_t number, enum level level)
@@ -419,7 +454,7 @@ static int add_record(struct otlp *o, struct lp_wire w)
 	if (r == 0)
 		r = restore_common(o);
 	if (r == 0)
-		r = add_attributes(o, w, 6, OTHER);
+		r = add_attributes(o, w, 6, RECORD);
 	if (r == 0)
 		r = add_number(o, "severity_number", rec.severity);
 	if (r == 0 && rec.severity_text.p < rec.severity_text.end)
@@ -470,7 +505,7 @@ static int add_scope(struct otlp *o)
 {
 	struct lp_wire w = o->scope;
 	struct lp_wire_field f;
-	int r = add_attributes(o, o->scope, 3, OTHER);
+	int r = add_attributes(o, o->scope, 3, SCOPE);
 
 	while (r == 0 && (r = lp_wire_next(o->push, &w, &f)) == 1) {
 		r = 0;

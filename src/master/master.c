@@ -7,6 +7,7 @@
 #include "master/master.h"
 
 #include "common/log.h"
+#include "http/otlp.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -154,6 +155,12 @@ int lp_master_main(int argc, char **argv)
 	struct lp_conf *conf = NULL;
 	bool usage = false;
 	int r = lp_conf_load(argc, argv, &args, &conf, &usage, &error);
+
+	if (r == 0) {
+		r = lp_otlp_load(conf, NULL, &error);
+		if (r < 0)
+			lp_conf_free(&conf);
+	}
 	int code = answer(&args, conf, r, usage, &error);
 
 	lp_buf_free(&error);

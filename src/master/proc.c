@@ -2,6 +2,7 @@
 #include "master/proc.h"
 
 #include "common/log.h"
+#include "http/otlp.h"
 
 #include <errno.h>
 
@@ -12,6 +13,12 @@ int lp_proc_reload(struct lp_proc *proc)
 	struct lp_buf text = { .max = 4096 };
 	bool usage = false;
 	int r = lp_conf_load(proc->argc, proc->argv, &args, &fresh, &usage, &text);
+
+	if (r == 0) {
+		r = lp_otlp_load(fresh, NULL, &text);
+		if (r < 0)
+			lp_conf_free(&fresh);
+	}
 
 	if (r < 0) {
 		lp_log(LP_ERROR, "configuration not reloaded, the old one stays: %s", text.len ? lp_buf_cstr(&text) : "out of memory");

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """The rest of Loki's HTTP API: what Grafana asks besides queries (feature reference 2.2)."""
-import gzip, os, signal, struct, sys, time
+import gzip, json, os, signal, struct, subprocess, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -310,6 +310,65 @@ with Server(OPTIONS) as s:
     assert s.stop() == 0
 
 
+OTLP_CONFIG = {
+    'limits.otlp_config.resource_attributes.attributes_config':
+        '[{action: index_label, attributes: [team.name, 9th]}, {action: drop, regex: "secret[.].*"}, {action: index_label, regex: "secret.*|env"}]',
+    'limits.otlp_config.scope_attributes': '[{action: drop, attributes: [noise]}]',
+    'limits.otlp_config.log_attributes': '[{action: structured_metadata, attributes: [keep.me]}, {action: drop, regex: "(keep|http)[.].*|m"}]',
+}
+
+
+def otlp_rules():
+    """limits.otlp_config in Loki's form: the first rule that names an attribute counts, and names are whole names."""
+    def attributes(kv):
+        return [{'key': k, 'value': v if isinstance(v, dict) else {'stringValue': v}} for k, v in kv.items()]
+    res = {'service.name': 'shop', 'team.name': 'red', '9th': 'x', 'secret.a': '1', 'secret': '2', 'env': 'prod', 'host.name': 'h'}
+    log = {'keep.me': '1', 'keep.not': '2', 'http.status': '200', 'other': 'o', 'm': {'kvlistValue': {'values': attributes({'a': '1'})}}}
+    body = {'resourceLogs': [{'resource': {'attributes': attributes(res)}, 'scopeLogs': [
+        {'scope': {'name': 'lib', 'attributes': attributes({'noise': 'n', 'sound': 's'})},
+         'logRecords': [{'timeUnixNano': str(base), 'body': {'stringValue': 'line'}, 'attributes': attributes(log)}]}]}]}
+
+    def pushed(s):
+        assert s.post('/otlp/v1/logs', body).status == 204
+        r = s.get('/loki/api/v1/query_range', {'query': '{team_name=~".*", %s=~".+"}' % ('service_name' if s.plain else 'env'), 'start': base, 'end': base + S},
+                  {'X-Loki-Response-Encoding-Flags': 'categorize-labels'}).json()['data']['result']
+        return r[0]['stream'], r[0]['values'][0][2]['structuredMetadata']
+    with Server(OTLP_CONFIG) as s:
+        s.plain = True
+        s.start()
+        assert pushed(s) == ({'service_name': 'shop', 'team_name': 'red', 'key_9th': 'x', 'secret': '2', 'env': 'prod'},
+                             {'host_name': 'h', 'scope_name': 'lib', 'sound': 's', 'keep_me': '1', 'other': 'o'}), pushed(s)
+        assert s.stop() == 0
+    conf = {'limits': {'discover_log_levels': False, 'discover_service_name': [], 'otlp_config': {
+        'resource_attributes': {'ignore_defaults': True, 'attributes_config': [{'action': 'index_label', 'attributes': ['env']}]}}}}
+    with Server(dict.fromkeys(AS_PUSHED), env={'LOGPULSE_CONFIG': ''}) as s:
+        path = s.tmp + '/conf.yaml'
+        s.env['LOGPULSE_CONFIG'] = path
+        s.plain = False
+        with open(path, 'w') as f:
+            json.dump(conf, f)
+        s.start()
+        assert pushed(s)[0] == {'env': 'prod'} and pushed(s)[1]['service_name'] == 'shop', pushed(s)
+        # What cannot be is refused with its place, also on reload.
+        rule = conf['limits']['otlp_config']['resource_attributes']['attributes_config']
+        for bad, text in (({'action': 'index_label', 'regex': '(x'}, b'attributes_config: rule 1: '), ({'action': 'keep', 'regex': 'x'}, b'action: expected index_label'),
+                          ({'action': 'drop'}, b'either attributes or regex'), ({'action': 'drop', 'attributes': 'a'}, b'attributes: expected a list')):
+            rule[0] = bad
+            with open(path, 'w') as f:
+                json.dump(conf, f)
+            r = subprocess.run([BUILD + '/logpulse', '--config', path, '--check-config'], capture_output=True)
+            assert r.returncode == 78 and text in r.stderr, r
+        os.kill(s.proc.pid, signal.SIGHUP)
+        wait_for('the refusal in the log', lambda: 'configuration not reloaded' in open(s.log_path).read())
+        assert pushed(s)[0] == {'env': 'prod'}
+        assert s.stop() == 0
+    r = subprocess.run([BUILD + '/logpulse', '--print-config', '--set', 'limits.otlp_config.log_attributes=[{action: drop, attributes: [a]}]'], capture_output=True)
+    assert b'log_attributes: [{action: drop, attributes: ["a"]}]' in r.stdout, r
+    r = subprocess.run([BUILD + '/logpulse', '--check-config', '--set', 'limits.otlp_config.log_attributes=[{action: index_label, attributes: [a]}]'],
+                       capture_output=True)
+    assert r.returncode == 64 and b'expected structured_metadata or drop' in r.stderr, r
+
+
 def several_tenants(s, span):
     """X-Scope-OrgID: a|b asks both; whose a stream is stands in __tenant_id__, which can be asked for, too."""
     h = {'X-Scope-OrgID': 'b|a|b|nobody'}
@@ -368,4 +427,5 @@ with Server(dict(OPTIONS, **{'tenants.enabled': 'true', 'tenants.max_per_query':
                       ('x' * 151, 'tenant ID is too long: max 150 characters')):
         text_error(s.get('/loki/api/v1/labels', None, {'X-Scope-OrgID': bad}), 400, text)
     assert s.stop() == 0
+otlp_rules()
 done()

@@ -9,6 +9,8 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "shm/commit.h"
+#include "store/catalog.h"
 #include "store/map.h"
 
 #include <curl/curl.h>
@@ -36,6 +38,19 @@ void *lp_notify_curl(struct lp_notify *notify)
 	if (!notify->curl && curl_global_init(CURL_GLOBAL_DEFAULT) == 0)
 		notify->curl = curl_multi_init();
 	return notify->curl;
+}
+
+struct lp_catalog *lp_notify_catalog(struct lp_notify *notify)
+{
+	struct lp_proc *proc = notify->proc;
+
+	if (!notify->catalog) {
+		int r = lp_catalog_open(proc->data_dir, proc->region, proc->slot, &notify->catalog);
+
+		if (r < 0)
+			lp_log(LP_ERROR, "the store cannot be opened error=\"%s\"", strerror(-r));
+	}
+	return notify->catalog;
 }
 
 static void finish_transfers(struct lp_notify *notify)
@@ -93,18 +108,22 @@ static void take_signals(struct lp_notify *notify)
 static void wait_for_work(struct lp_notify *notify, int64_t ms)
 {
 	int signals = notify->proc->signal_fd, bell = lp_region_notifier_bell(notify->proc->region);
+	int commits = notify->watch_commits ? lp_commit_bell(notify->proc->region, notify->proc->slot) : -1;
+	unsigned n = commits >= 0 ? 3 : 2;
 	int timeout = ms < 0 ? 0 : ms > TICK_MS ? TICK_MS : (int)ms;
 	uint64_t rung;
 
 	if (notify->curl) {
-		struct curl_waitfd fds[2] = { { signals, CURL_WAIT_POLLIN, 0 }, { bell, CURL_WAIT_POLLIN, 0 } };
+		struct curl_waitfd fds[3] = { { signals, CURL_WAIT_POLLIN, 0 }, { bell, CURL_WAIT_POLLIN, 0 },
+					      { commits, CURL_WAIT_POLLIN, 0 } };
 
-		(void)curl_multi_poll(notify->curl, fds, 2, timeout, NULL);
+		(void)curl_multi_poll(notify->curl, fds, n, timeout, NULL);
 		finish_transfers(notify);
 	} else {
-		struct pollfd fds[2] = { { .fd = signals, .events = POLLIN }, { .fd = bell, .events = POLLIN } };
+		struct pollfd fds[3] = { { .fd = signals, .events = POLLIN }, { .fd = bell, .events = POLLIN },
+					 { .fd = commits, .events = POLLIN } };
 
-		(void)poll(fds, 2, timeout);
+		(void)poll(fds, n, timeout);
 	}
 	ssize_t got = read(bell, &rung, sizeof rung);
 
@@ -129,6 +148,8 @@ static void loop(struct lp_notify *notify)
 
 		atomic_store_explicit(&notify->slot->alive_mono_ms, now_ms, memory_order_relaxed);
 		lp_proc_follow_log_level(notify->proc);
+		if (notify->catalog)
+			lp_catalog_tick(notify->catalog);
 		for (size_t i = 0; modules[i]; i++) {
 			int64_t wants_ms = modules[i]->tick(notify, now_ms);
 
@@ -174,6 +195,7 @@ int lp_notifier_main(struct lp_proc *proc)
 		modules[i]->stop(notify);
 	if (notify->curl)
 		(void)curl_multi_cleanup(notify->curl);
+	lp_catalog_close(&notify->catalog);
 	free(notify);
 	return r == -EPROTO ? LP_EXIT_REGION : r < 0 ? 1 : 0;
 }

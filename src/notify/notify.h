@@ -14,6 +14,7 @@
 
 #define LP_NOTIFY_NEVER INT64_MAX
 
+struct lp_catalog;
 struct lp_rules;
 struct lp_hooks;
 struct lp_spans;
@@ -23,6 +24,8 @@ struct lp_notify {
 	struct lp_slot_shm *slot;
 	struct lp_stat_row *row;        /* of LP_SLOT_NOTIFIER */
 	void *curl;                     /* CURLM *; NULL until lp_notify_curl() */
+	struct lp_catalog *catalog;     /* NULL until lp_notify_catalog() */
+	bool watch_commits;             /* wake up for commits; set by the module that follows the log */
 	bool stopping;
 	int64_t stop_by_ms;             /* monotonic; while stopping */
 	/* Each module's own, made by its start(). */
@@ -49,6 +52,10 @@ struct lp_notify_module {
 
 /* Ring the loop.  Any thread of this process; also from workers (they ring lp_region_notifier_bell() themselves). */
 void lp_notify_wake(struct lp_notify *notify);
+
+/* The store as this process sees it, opened at the first call; NULL while that fails.  One for all modules, because catalogs and
+ * followers of a process share its WAL pin.  The loop ticks it. */
+struct lp_catalog *lp_notify_catalog(struct lp_notify *notify);
 
 /* ---- transfers: for modules that speak HTTP ---- */
 

@@ -9,6 +9,7 @@ src_store_libstore_a_SOURCES = \
 	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
 	src/store/segment.c src/store/segment.h src/store/segment-private.h src/store/segment_verify.c \
 	src/store/seal.c src/store/seal.h src/store/seal-private.h src/store/seal_collect.c src/store/seal_sort.c src/store/retain.c \
+	src/store/compact.c src/store/compact.h src/store/compact_pick.c \
 	src/store/catalog.c src/store/catalog.h src/store/catalog-private.h src/store/catalog_live.c src/store/follow.c src/store/follow.h
 src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread
@@ -65,3 +66,9 @@ TESTS += tests/unit/check_follow
 tests_unit_check_follow_SOURCES = tests/unit/check_follow.c tests/unit/store_fixture.h
 tests_unit_check_follow_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_follow_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/unit/check_compact
+TESTS += tests/unit/check_compact
+tests_unit_check_compact_SOURCES = tests/unit/check_compact.c tests/unit/walimage.c tests/unit/walimage.h
+tests_unit_check_compact_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
+tests_unit_check_compact_LDADD = $(STORE_LIBS) $(CHECK_LIBS)

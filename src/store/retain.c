@@ -25,7 +25,7 @@ static int remove_file(const char *dir, const struct lp_segment_name *name, cons
 	return unlink(path) < 0 && errno != ENOENT ? -errno : 0;
 }
 
-static int remove_segment(const char *dir, const struct lp_segment_name *name)
+int lp_segment_remove(const char *dir, const struct lp_segment_name *name)
 {
 	int r = remove_file(dir, name, ".index");
 
@@ -68,7 +68,7 @@ int lp_retain(const char *segments_dir, int64_t oldest_ns, uint32_t *ret_deleted
 	for (size_t i = 0; r == 0 && i < n; i++) {
 		if (!expired(segments_dir, &names[i], oldest_ns))
 			continue;
-		r = remove_segment(segments_dir, &names[i]);
+		r = lp_segment_remove(segments_dir, &names[i]);
 		deleted += r == 0;
 		remove_day_if_empty(segments_dir, names[i].day);
 	}
@@ -139,7 +139,7 @@ static int remove_superseded(const char *segments_dir)
 		lp_segment_mark_superseded(names, n, superseded);
 		for (size_t i = 0; r == 0 && i < n; i++)
 			if (superseded[i])
-				r = remove_segment(segments_dir, &names[i]);
+				r = lp_segment_remove(segments_dir, &names[i]);
 	} else {
 		r = -ENOMEM;
 	}

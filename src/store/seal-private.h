@@ -5,6 +5,7 @@
 #include "common/buf.h"
 #include "store/format/walrec.h"
 #include "store/map.h"
+#include "store/seal.h"
 
 /* Text, timestamps and labels stay in the mapped file; this names them.  72 bytes per (record, stream). */
 struct lp_seal_batch {
@@ -57,6 +58,16 @@ int lp_seal_collect(const char *wal_path, struct lp_seal_input *ret_input);
 void lp_seal_input_free(struct lp_seal_input *input);
 /* seal_sort.c: sort, drop rows older than oldest_ns and repeats (equal stream, time, line and metadata: the first stays), cut into days. */
 int lp_seal_sort(struct lp_seal_input *input, int64_t oldest_ns);
+
+/* seal.c: write one segment.  fill() hands its rows over with the two functions behind: streams in labels order, the rows of each by
+ * time.  Labels are borrowed until the segment is written.  A segment without a row is not made: -ENODATA. */
+struct lp_segout;
+typedef int lp_segout_fill(struct lp_segout *out, void *arg);
+int lp_segout_open(const struct lp_seal_config *config, struct lp_segout **ret_out);
+void lp_segout_close(struct lp_segout **out);
+int lp_segout_write(struct lp_segout *out, const struct lp_segment_name *name, lp_segout_fill *fill, void *arg, struct lp_seal_result *result);
+void lp_segout_stream(struct lp_segout *out, const uint8_t *labels, uint32_t len);
+int lp_segout_row(struct lp_segout *out, int64_t ts, const struct lp_seal_text *text);
 
 /* False: the row reaches beyond the file.  It was checked before, so a page of it could not be read since. */
 static inline bool lp_seal_text(const struct lp_seal_input *input, const struct lp_seal_row *row, struct lp_seal_text *ret)

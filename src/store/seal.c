@@ -1,6 +1,6 @@
-/* Sealing: one WAL file becomes one segment per UTC day; see seal.h.
+/* Writing segments, and sealing: one WAL file becomes one segment per UTC day; see seal.h.
  *
- * Process: writer, sealing thread.  Memory: the text stays in the mapped WAL file; private are what seal_sort.c says, one block, and
+ * Process: writer, sealing thread and compacting thread, each with its own lp_segout.  Memory of sealing: the text stays in the mapped WAL file; private are what seal_sort.c says, one block, and
  * the index.
  * Dying here: a temporary file, or a .chunks without .index, is left and removed at the next start; a visible segment is complete, and
  * covers a file that is still in the WAL, so readers leave it alone until the sealing was done again. */
@@ -26,10 +26,8 @@
 #define META_FACTOR 4u                  /* metadata per block, in block_bytes */
 #define AHEAD 12u                       /* rows whose bytes are asked for before they are copied */
 
-struct sealer {
+struct lp_segout {
 	const struct lp_seal_config *config;
-	const struct lp_seal_input *in;
-	struct lp_seal_result *result;
 	uint64_t faults;                /* lp_map_faults() at the start */
 	struct lp_block_encoder *encoder;
 	/* the segment of one day */
@@ -46,12 +44,16 @@ struct sealer {
 	struct lp_buf ts, ends, meta_ends, text, meta;
 	uint32_t rows;
 	bool run_open;
+	/* a stream that has no row yet */
+	const uint8_t *stream_labels;
+	uint32_t stream_labels_len;
+	bool stream_new;
 	struct lp_segindex_block block;
 };
 
 /* ---- files ---- */
 
-static int path_of(const struct sealer *s, const char *suffix, char path[PATH_MAX])
+static int path_of(const struct lp_segout *s, const char *suffix, char path[PATH_MAX])
 {
 	char file[80];
 	int r = lp_segment_name_format(&s->name, suffix, file, sizeof file);
@@ -77,7 +79,7 @@ static int write_all(int fd, const uint8_t *p, size_t n, uint64_t off)
 	return 0;
 }
 
-static int flush_out(struct sealer *s)
+static int flush_out(struct lp_segout *s)
 {
 	int r = write_all(s->fd, s->out.data, s->out.len, s->written);
 
@@ -88,19 +90,19 @@ static int flush_out(struct sealer *s)
 	return 0;
 }
 
-static int sync_file(const struct sealer *s, int fd)
+static int sync_file(const struct lp_segout *s, int fd)
 {
 	if (!s->config->sync || fdatasync(fd) == 0)
 		return 0;
 	return errno == EDQUOT ? -ENOSPC : -errno;
 }
 
-static int sync_dir(const struct sealer *s, const char *path)
+static int sync_dir(const struct lp_segout *s, const char *path)
 {
 	return s->config->sync ? lp_dir_sync(path) : 0;
 }
 
-static int day_dir(const struct sealer *s, char path[PATH_MAX])
+static int day_dir(const struct lp_segout *s, char path[PATH_MAX])
 {
 	char day[LP_DAY_MAX];
 
@@ -110,7 +112,7 @@ static int day_dir(const struct sealer *s, char path[PATH_MAX])
 
 /* ---- blocks ---- */
 
-static int flush_block(struct sealer *s)
+static int flush_block(struct lp_segout *s)
 {
 	if (!s->rows)
 		return 0;
@@ -150,9 +152,11 @@ static uint32_t count_of(const struct lp_buf *buf, size_t item)
 }
 
 /* Start a run of the stream (the last one in s->streams) at the block's next row. */
-static int open_run(struct sealer *s, int64_t ts)
+static int open_run(struct lp_segout *s, int64_t ts)
 {
 	uint32_t stream = count_of(&s->streams, sizeof(struct lp_segindex_stream)) - 1;
+
+	((struct lp_segindex_stream *)(void *)s->streams.data)[stream].runs++;
 	struct lp_run run = { .stream = stream, .block = count_of(&s->blocks, sizeof s->block), .first_row = s->rows,
 			      .text_off = (uint32_t)s->text.len, .min_ts = ts };
 
@@ -175,39 +179,68 @@ static inline void put(struct lp_buf *buf, const void *p, size_t n)
 	buf->len += n;
 }
 
-static int add_row(struct sealer *s, const struct lp_seal_row *row)
+/* The stream's entry: only now, so that one whose rows were all dropped has none. */
+static int open_stream(struct lp_segout *s, int64_t ts)
 {
-	struct lp_seal_text x;
-	int64_t ts = row->ts;
+	struct lp_segindex_stream entry = { .labels_len = s->stream_labels_len, .first_run = count_of(&s->runs, sizeof(struct lp_run)),
+					    .min_ts = ts, .max_ts = ts };
+
+	lp_buf_append(&s->streams, &entry, sizeof entry);
+	lp_buf_append(&s->labels, &s->stream_labels, sizeof s->stream_labels);
+	s->stream_new = false;
+	return s->streams.failed || s->labels.failed ? -ENOMEM : 0;
+}
+
+void lp_segout_stream(struct lp_segout *s, const uint8_t *labels, uint32_t len)
+{
+	s->stream_labels = labels;
+	s->stream_labels_len = len;
+	s->stream_new = true;
+	s->run_open = false;
+}
+
+int lp_segout_row(struct lp_segout *s, int64_t ts, const struct lp_seal_text *x)
+{
 	int r = 0;
 
-	if (!lp_seal_text(s->in, row, &x))
-		return -EIO;
-	if (s->rows && (s->text.len + x.len + 1 > s->config->block_bytes || s->rows == MAX_BLOCK_ROWS ||
-			s->meta.len + x.meta_len > (size_t)s->config->block_bytes * META_FACTOR))
+	if (s->rows && (s->text.len + x->len + 1 > s->config->block_bytes || s->rows == MAX_BLOCK_ROWS ||
+			s->meta.len + x->meta_len > (size_t)s->config->block_bytes * META_FACTOR))
 		r = flush_block(s);
+	if (r == 0 && s->stream_new)
+		r = open_stream(s, ts);
 	if (r == 0 && !s->run_open)
 		r = open_run(s, ts);
 	if (r < 0)
 		return r;
-	put(&s->text, x.line, (size_t)x.len + 1);                   /* its newline too */
-	if (x.meta_len)
-		put(&s->meta, x.meta, x.meta_len);
+	put(&s->text, x->line, (size_t)x->len + 1);                 /* its newline too */
+	if (x->meta_len)
+		put(&s->meta, x->meta, x->meta_len);
 	put(&s->ts, &ts, sizeof ts);
 	put(&s->ends, &(uint32_t){ (uint32_t)s->text.len }, 4);
 	put(&s->meta_ends, &(uint32_t){ (uint32_t)s->meta.len }, 4);
 	s->rows++;
 	struct lp_run *run = (struct lp_run *)(void *)(s->runs.data + s->runs.len) - 1;
+	struct lp_segindex_stream *stream = (struct lp_segindex_stream *)(void *)(s->streams.data + s->streams.len) - 1;
 
 	run->rows++;
-	run->raw_bytes += x.len;
-	run->max_ts = ts;
+	run->raw_bytes += x->len;
+	run->max_ts = stream->max_ts = ts;
 	s->block.min_ts = ts < s->block.min_ts ? ts : s->block.min_ts;
 	s->block.max_ts = ts > s->block.max_ts ? ts : s->block.max_ts;
+	s->min_ts = ts < s->min_ts ? ts : s->min_ts;
+	s->max_ts = ts > s->max_ts ? ts : s->max_ts;
 	s->entries++;
-	s->raw_bytes += x.len;
+	s->raw_bytes += x->len;
 	return 0;
 }
+
+/* ---- rows of a WAL file ---- */
+
+struct day {
+	const struct lp_seal_input *in;
+	const struct lp_seal_piece *pieces;
+	uint32_t n_pieces;
+};
 
 /* Rows in the order of time lie anywhere in the file: start fetching what will be copied soon. */
 static void prefetch(const struct lp_seal_input *in, const struct lp_seal_row *row, bool text)
@@ -217,49 +250,46 @@ static void prefetch(const struct lp_seal_input *in, const struct lp_seal_row *r
 	__builtin_prefetch(text ? (const void *)(rows->text + (row->row ? rows->ends[row->row - 1] : rows->base)) : &rows->ends[row->row]);
 }
 
-static int seal_piece(struct sealer *s, const struct lp_seal_piece *piece)
+static int seal_piece(struct lp_segout *s, const struct lp_seal_input *in, const struct lp_seal_piece *piece)
 {
-	const struct lp_seal_stream *stream = &s->in->streams[piece->stream];
-	const struct lp_seal_row *rows = s->in->rows + piece->first;
-	struct lp_segindex_stream entry = { .labels_len = stream->labels_len, .first_run = count_of(&s->runs, sizeof(struct lp_run)),
-					    .min_ts = rows[0].ts, .max_ts = rows[piece->n - 1].ts };
+	const struct lp_seal_stream *stream = &in->streams[piece->stream];
+	const struct lp_seal_row *rows = in->rows + piece->first;
+	struct lp_seal_text text;
 	int r = 0;
 
-	lp_buf_append(&s->streams, &entry, sizeof entry);
-	lp_buf_append(&s->labels, &stream->labels, sizeof stream->labels);
-	if (s->streams.failed || s->labels.failed)
-		return -ENOMEM;
-	s->run_open = false;
+	lp_segout_stream(s, stream->labels, stream->labels_len);
 	for (uint32_t i = 0; r == 0 && i < piece->n; i++) {
 		if (piece->n - i > 2 * AHEAD) {
-			prefetch(s->in, &rows[i + 2 * AHEAD], false);
-			prefetch(s->in, &rows[i + AHEAD], true);
+			prefetch(in, &rows[i + 2 * AHEAD], false);
+			prefetch(in, &rows[i + AHEAD], true);
 		}
-		r = add_row(s, &rows[i]);
+		r = lp_seal_text(in, &rows[i], &text) ? lp_segout_row(s, rows[i].ts, &text) : -EIO;
 	}
-	if (r < 0)
-		return r;
-	struct lp_segindex_stream *last = (struct lp_segindex_stream *)(void *)(s->streams.data + s->streams.len) - 1;
-
-	last->runs = count_of(&s->runs, sizeof(struct lp_run)) - last->first_run;
-	s->min_ts = entry.min_ts < s->min_ts ? entry.min_ts : s->min_ts;
-	s->max_ts = entry.max_ts > s->max_ts ? entry.max_ts : s->max_ts;
-	return 0;
+	return r;
 }
 
-/* ---- one day ---- */
+static int fill_day(struct lp_segout *s, void *arg)
+{
+	const struct day *day = arg;
+	int r = 0;
 
-static int write_chunks(struct sealer *s, const struct lp_seal_piece *pieces, uint32_t n_pieces, const char *path)
+	for (uint32_t i = 0; r == 0 && i < day->n_pieces; i++)
+		r = seal_piece(s, day->in, &day->pieces[i]);
+	return r;
+}
+
+/* ---- one segment ---- */
+
+static int write_chunks(struct lp_segout *s, lp_segout_fill *fill, void *arg, const char *path)
 {
 	struct lp_chunks_head head = { 0 };
-	int r = 0;
+	int r;
 
 	s->fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0640);
 	if (s->fd < 0)
 		return errno == EDQUOT ? -ENOSPC : -errno;
 	lp_buf_append(&s->out, &head, sizeof head);
-	for (uint32_t i = 0; r == 0 && i < n_pieces; i++)
-		r = seal_piece(s, &pieces[i]);
+	r = fill(s, arg);
 	if (r == 0)
 		r = flush_block(s);
 	if (r == 0)
@@ -275,7 +305,7 @@ static int write_chunks(struct sealer *s, const struct lp_seal_piece *pieces, ui
 	return r;
 }
 
-static int write_index(struct sealer *s, const char *path)
+static int write_index(struct lp_segout *s, const char *path)
 {
 	struct lp_segindex_input input = {
 		.name = s->name, .chunks_bytes = s->written, .chunks_id = XXH3_64bits_digest(&s->id), .entries = s->entries,
@@ -304,7 +334,7 @@ static int write_index(struct sealer *s, const char *path)
 	return r;
 }
 
-static int make_day_dir(struct sealer *s, const char *dir)
+static int make_day_dir(struct lp_segout *s, const char *dir)
 {
 	int r = mkdir(dir, 0750) < 0 ? -errno : 0;
 
@@ -323,7 +353,7 @@ static int make_day_dir(struct sealer *s, const char *dir)
 }
 
 /* Chunks first: an .index says that all is there. */
-static int publish(struct sealer *s, const char *dir, char paths[4][PATH_MAX])
+static int publish(struct lp_segout *s, const char *dir, char paths[4][PATH_MAX])
 {
 	if (rename(paths[0], paths[2]) < 0)
 		return -errno;
@@ -334,27 +364,47 @@ static int publish(struct sealer *s, const char *dir, char paths[4][PATH_MAX])
 	return sync_dir(s, dir);
 }
 
-static void reset_day(struct sealer *s, int64_t day)
+static void reset(struct lp_segout *s, const struct lp_segment_name *name)
 {
 	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
 
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		lp_buf_reset(bufs[i]);
-	s->name.day = day;
+	s->name = *name;
 	s->written = s->entries = s->raw_bytes = 0;
 	s->min_ts = INT64_MAX;
 	s->max_ts = INT64_MIN;
 	s->rows = 0;
-	s->run_open = false;
+	s->run_open = s->stream_new = false;
 	XXH3_64bits_reset(&s->id);
 }
 
-static int seal_day(struct sealer *s, const struct lp_seal_piece *pieces, uint32_t n_pieces)
+static int write_files(struct lp_segout *s, const char *dir, char paths[4][PATH_MAX], lp_segout_fill *fill, void *arg)
+{
+	int r = write_chunks(s, fill, arg, paths[0]);
+
+	LP_FAULT("seal-chunks-written");
+	if (r == 0 && !s->entries)
+		return -ENODATA;
+	if (r == 0)
+		r = write_index(s, paths[1]);
+	LP_FAULT("seal-index-written");
+	if (r == 0 && lp_map_faults() != s->faults)
+		r = -EIO;               /* the disk did not give a page of what was read: what was copied may be zeros */
+	if (r < 0)
+		return r;
+	r = s->config->may_publish && !s->config->may_publish(s->config->arg) ? -ECANCELED : publish(s, dir, paths);
+	if (s->config->published)
+		s->config->published(s->config->arg);
+	return r;
+}
+
+int lp_segout_write(struct lp_segout *s, const struct lp_segment_name *name, lp_segout_fill *fill, void *arg, struct lp_seal_result *result)
 {
 	static const char *const suffixes[4] = { ".chunks.tmp", ".index.tmp", ".chunks", ".index" };
 	char dir[PATH_MAX], paths[4][PATH_MAX];
 
-	reset_day(s, pieces[0].day);
+	reset(s, name);
 	int r = day_dir(s, dir);
 
 	for (int i = 0; r == 0 && i < 4; i++)
@@ -363,72 +413,82 @@ static int seal_day(struct sealer *s, const struct lp_seal_piece *pieces, uint32
 		r = make_day_dir(s, dir);
 	if (r < 0)
 		return r;
-	r = write_chunks(s, pieces, n_pieces, paths[0]);
-	LP_FAULT("seal-chunks-written");
-	if (r == 0)
-		r = write_index(s, paths[1]);
-	LP_FAULT("seal-index-written");
-	if (r == 0 && lp_map_faults() != s->faults)
-		r = -EIO;               /* the disk did not give a page of the WAL: what was copied may be zeros */
-	if (r == 0)
-		r = publish(s, dir, paths);
+	r = write_files(s, dir, paths, fill, arg);
 	if (r < 0) {
 		(void)unlink(paths[0]);
 		(void)unlink(paths[1]);
 		(void)rmdir(dir);       /* only when it is empty */
 		return r;
 	}
-	s->result->segments++;
-	s->result->entries += s->entries;
-	s->result->raw_bytes += s->raw_bytes;
-	s->result->disk_bytes += s->written + s->out.len;
+	result->segments++;
+	result->entries += s->entries;
+	result->raw_bytes += s->raw_bytes;
+	result->disk_bytes += s->written + s->out.len;
 	return 0;
 }
 
-static void sealer_free(struct sealer *s)
+int lp_segout_open(const struct lp_seal_config *config, struct lp_segout **ret_out)
 {
+	struct lp_segout *s = calloc(1, sizeof *s);
+
+	if (!s)
+		return -ENOMEM;
+	s->faults = lp_map_faults();
+	s->config = config;
+	int r = lp_block_encoder_open(config->compress ? (config->level ? config->level : 1) : 0, &s->encoder);
+
+	if (r < 0) {
+		free(s);
+		return r;
+	}
+	*ret_out = s;
+	return 0;
+}
+
+void lp_segout_close(struct lp_segout **out)
+{
+	struct lp_segout *s = *out;
+
+	if (!s)
+		return;
 	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
 
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		lp_buf_free(bufs[i]);
 	lp_block_encoder_close(&s->encoder);
 	free(s);
+	*out = NULL;
 }
 
 int lp_seal_wal(const struct lp_seal_config *config, const char *wal_path, uint32_t number, struct lp_seal_result *ret_result)
 {
 	struct lp_seal_input input = { 0 };
 	struct lp_seal_result result = { 0 };
+	struct lp_segout *s = NULL;
 
 	LP_FAULT("seal-start");
-	struct sealer *s = calloc(1, sizeof *s);
+	int r = lp_segout_open(config, &s);
 
-	if (!s)
-		return -ENOMEM;
-	s->faults = lp_map_faults();
-	s->config = config;
-	s->in = &input;
-	s->result = &result;
-	s->name = (struct lp_segment_name){ .first = number, .last = number };
-	int r = lp_seal_collect(wal_path, &input);
-
+	if (r < 0)
+		return r;
+	r = lp_seal_collect(wal_path, &input);
 	if (r == 0)
 		r = lp_seal_sort(&input, config->oldest_ns);
 	if (r == 0 && lp_map_faults() != s->faults)
 		r = -EIO;               /* a zeroed page would end the log early */
-	if (r == 0)
-		r = lp_block_encoder_open(config->compress, &s->encoder);
 	for (uint32_t i = 0, end; r == 0 && i < input.n_pieces; i = end) {
+		struct lp_segment_name name = { .day = input.pieces[i].day, .first = number, .last = number };
+
 		for (end = i + 1; end < input.n_pieces && input.pieces[end].day == input.pieces[i].day; end++)
 			;
-		r = seal_day(s, input.pieces + i, end - i);
+		r = lp_segout_write(s, &name, fill_day, &(struct day){ &input, input.pieces + i, end - i }, &result);
 	}
 	if (r == 0) {
 		result.expired = input.expired;
 		result.duplicates = input.duplicates;
 		*ret_result = result;
 	}
-	sealer_free(s);
+	lp_segout_close(&s);
 	lp_seal_input_free(&input);
 	LP_FAULT("seal-done");
 	return r;

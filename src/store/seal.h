@@ -9,8 +9,13 @@ struct lp_seal_config {
 	const char *segments_dir;
 	uint32_t block_bytes;           /* raw text per block */
 	bool compress;
+	int level;                      /* zstd's, for compaction; 0: fast, as it is right for sealing */
 	bool sync;                      /* fsync files and directories */
 	int64_t oldest_ns;              /* entries older than it are dropped (retention) */
+	/* Around the renames, may be NULL: may_publish() false cancels (-ECANCELED); published() is called in any case after it. */
+	bool (*may_publish)(void *arg);
+	void (*published)(void *arg);
+	void *arg;
 };
 
 struct lp_seal_result {

@@ -10,6 +10,8 @@
 const struct lp_segindex *lp_segment_index(const struct lp_segment *segment);
 /* All segments, superseded ones too, sorted by day, first, widest and highest level first. */
 int lp_segment_list_all(const char *segments_dir, struct lp_segment_name **ret_names, size_t *ret_n);
+/* .index first: with it the segment ceases to exist.  What is not there is no error. */
+int lp_segment_remove(const char *segments_dir, const struct lp_segment_name *name);
 /* For names in that order. */
 void lp_segment_mark_superseded(const struct lp_segment_name *names, size_t n, bool *superseded);
 

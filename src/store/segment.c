@@ -14,7 +14,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#define MAX_LEVEL 99u
+#define MAX_LEVEL 9999u          /* every rewriting is one more */
+#define NESTING 64u              /* segments that lie inside each other: leftovers of as many crashes in a row */
 
 struct lp_segment {
 	struct lp_map index_map, chunks_map;
@@ -238,7 +239,7 @@ int lp_segment_name_parse(const char *day, const char *file, struct lp_segment_n
 	char again[80], want[80];
 	int at = -1, r = lp_day_parse(day, &name.day);
 
-	if (r < 0 || sscanf(file, "%10u-%10u-%2u.index%n", &name.first, &name.last, &name.level, &at) != 3 || at < 0 || file[at] ||
+	if (r < 0 || sscanf(file, "%10u-%10u-%4u.index%n", &name.first, &name.last, &name.level, &at) != 3 || at < 0 || file[at] ||
 	    name.first > name.last || name.level > MAX_LEVEL)
 		return -EINVAL;
 	/* One name, one spelling: a file that prints otherwise is not ours. */
@@ -309,20 +310,21 @@ int lp_segment_list_all(const char *segments_dir, struct lp_segment_name **ret_n
 	return 0;
 }
 
-/* Sorted by first, widest and highest first: what covers names[i] stands before it, so the furthest `last` per level seen
- * so far decides. */
+/* Sorted by first, widest and highest first, what covers names[i] stands before it.  Spans lie inside each other or apart, so those that
+ * are still open at names[i] form a stack. */
 void lp_segment_mark_superseded(const struct lp_segment_name *names, size_t n, bool *superseded)
 {
-	uint64_t reach[MAX_LEVEL + 1] = { 0 };      /* last + 1 */
+	const struct lp_segment_name *open[NESTING];
+	unsigned depth = 0;
 
 	for (size_t i = 0; i < n; i++) {
-		if (i && names[i].day != names[i - 1].day)
-			memset(reach, 0, sizeof reach);
+		while (depth && (open[depth - 1]->day != names[i].day || open[depth - 1]->last < names[i].first))
+			depth--;
 		superseded[i] = false;
-		for (uint32_t level = names[i].level + 1; level <= MAX_LEVEL; level++)
-			superseded[i] |= reach[level] > names[i].last;
-		if (reach[names[i].level] < (uint64_t)names[i].last + 1)
-			reach[names[i].level] = (uint64_t)names[i].last + 1;
+		for (unsigned k = 0; k < depth; k++)
+			superseded[i] |= open[k]->last >= names[i].last && open[k]->level > names[i].level;
+		if (depth < NESTING)
+			open[depth++] = &names[i];
 	}
 }
 

@@ -190,14 +190,19 @@ static bool retire_step(struct lp_sealer *sealer)
 
 static void retention_step(struct lp_sealer *sealer)
 {
+	struct lp_writer *writer = sealer->writer;
 	int64_t oldest = oldest_kept(sealer);
 	uint32_t deleted = 0;
+
+	atomic_store(&writer->oldest_kept_ns, oldest);
 
 	sealer->next_retention_ms = lp_clock_mono_ms() + HOUR_NS / LP_NS_PER_MS;
 	if (oldest == INT64_MIN)
 		return;
+	pthread_mutex_lock(&writer->segments_lock);
 	int r = lp_retain(sealer->segments_dir, oldest, &deleted);
 
+	pthread_mutex_unlock(&writer->segments_lock);
 	if (r < 0)
 		failed(sealer, "retention", 0, r);
 	if (!deleted)
@@ -258,8 +263,15 @@ static void *run(void *arg)
 	do {
 		if (retention)
 			retention_step(sealer);
-		while (!stop_wanted(sealer) && seal_step(sealer))
+		while (!stop_wanted(sealer) && seal_step(sealer)) {
 			(void)retire_step(sealer);
+			struct lp_compactor *compactor = atomic_load(&sealer->writer->compactor);
+
+			if (compactor)
+				lp_compactor_kick(compactor);
+		}
+		if (atomic_exchange(&sealer->writer->segments_changed, false))
+			lp_segstat_refresh(&sealer->segstat, sealer->segments_dir, sealer->writer->row);
 	} while (wait_for_work(sealer, retire_step(sealer), &retention));
 	lp_segstat_free(&sealer->segstat);
 	return NULL;
@@ -305,6 +317,12 @@ void lp_sealer_kick(struct lp_sealer *sealer)
 	sealer->kicked = true;
 	pthread_cond_signal(&sealer->cond);
 	pthread_mutex_unlock(&sealer->lock);
+}
+
+void lp_writer_segments_changed(struct lp_writer *writer)
+{
+	atomic_store(&writer->segments_changed, true);
+	lp_sealer_kick(writer->sealer);
 }
 
 void lp_sealer_set_retention(struct lp_sealer *sealer, int64_t days)

@@ -49,7 +49,7 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, struct lp_stat_row *row)
 {
 	struct lp_segment_name *names = NULL;
-	uint64_t streams = 0, blocks = 0, bytes = 0;
+	uint64_t streams = 0, blocks = 0, bytes = 0, levels[4] = { 0 };
 	size_t n = 0, hint = 0;
 
 	if (lp_segment_list(segments_dir, &names, &n) < 0)
@@ -70,12 +70,15 @@ void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, s
 		streams += fresh->known[i].streams;
 		blocks += fresh->known[i].blocks;
 		bytes += fresh->known[i].disk_bytes;
+		levels[names[i].level < 3 ? names[i].level : 3]++;
 	}
 	free(names);
 	lp_segstat_free(segstat);
 	*segstat = fresh;
 	lp_stat_set(row, LP_STAT_SEGMENTS, n);
 	lp_stat_set(row, LP_STAT_SEGMENT_STREAMS, streams);
+	for (unsigned i = 0; i < 4; i++)
+		lp_stat_set(row, LP_STAT_SEGMENTS_LEVEL_0 + i, levels[i]);
 	lp_stat_set(row, LP_STAT_STORAGE_BYTES, bytes);
 	lp_stat_set(row, LP_STAT_CHUNKS_STORED, blocks);
 }

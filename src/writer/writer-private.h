@@ -4,6 +4,7 @@
 
 #include "master/proc.h"
 #include "shm/lane.h"
+#include "store/seal.h"
 #include "store/wal.h"
 
 #include <pthread.h>
@@ -18,6 +19,7 @@ struct lp_writer_lane {
 };
 
 struct lp_sealer;
+struct lp_compactor;
 
 struct lp_writer {
 	struct lp_proc *proc;
@@ -27,6 +29,10 @@ struct lp_writer {
 	struct lp_stat_row *row;
 	struct lp_wal *wal;
 	struct lp_sealer *sealer;
+	struct lp_compactor *_Atomic compactor; /* the sealing thread is there first */
+	pthread_mutex_t segments_lock;          /* retention deletes, compaction replaces */
+	_Atomic int64_t oldest_kept_ns;         /* sealing thread: what retention keeps, for compaction */
+	_Atomic bool segments_changed;          /* the gauges are out of date */
 	uint64_t epoch;
 	uint32_t n_lanes;
 	struct lp_writer_lane lanes[LP_MAX_WORKERS];
@@ -70,6 +76,24 @@ void lp_sealer_kick(struct lp_sealer *sealer);                          /* there
 void lp_sealer_set_retention(struct lp_sealer *sealer, int64_t days);   /* and apply it now */
 /* Ask it to end and wait a little.  False: it is still busy in a segment and keeps using the writer's memory. */
 bool lp_sealer_stop(struct lp_sealer **sealer);
+
+/* The compacting thread replaced segments: the gauges are to be made anew. */
+void lp_writer_segments_changed(struct lp_writer *writer);
+
+/* compactor.c: the thread that merges segments. */
+struct lp_compactor_config {
+	struct lp_seal_config seal;     /* block_bytes, compress, sync */
+	int level;                      /* zstd's */
+	int64_t interval_ms;            /* between two looks that nobody asked for */
+	uint64_t min_free_bytes;
+};
+int lp_compactor_start(struct lp_writer *writer, const char *segments_dir, const char *wal_dir, const struct lp_compactor_config *config,
+		       struct lp_compactor **ret_compactor);
+void lp_compactor_kick(struct lp_compactor *compactor);                 /* there may be something to merge */
+void lp_compactor_set(struct lp_compactor *compactor, int64_t interval_ms, int level, uint64_t min_free_bytes);
+/* Ask it to end and wait a little; false: it still is at work.  It may still be kicked until it is freed. */
+bool lp_compactor_stop(struct lp_compactor *compactor);
+void lp_compactor_free(struct lp_compactor *compactor);
 
 /* segstat.c: gauges of the segment set (sealing thread). */
 struct lp_segstat;

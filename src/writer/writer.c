@@ -167,6 +167,12 @@ static int start(struct lp_writer *writer)
 		.sync = conf->storage.durability == LP_DURABILITY_SYNC,
 		.retention_days = conf->storage.retention_days,
 	};
+	struct lp_compactor_config compactor_config = {
+		.seal = { .block_bytes = sealer_config.block_bytes, .compress = true, .sync = sealer_config.sync },
+		.level = (int)conf->compactor.compression_level,
+		.interval_ms = conf->compactor.compaction_interval,
+		.min_free_bytes = (uint64_t)conf->storage.min_free_bytes,
+	};
 	int r = make_dir(writer, "wal", wal_dir, sizeof wal_dir);
 
 	if (r == 0)
@@ -186,8 +192,18 @@ static int start(struct lp_writer *writer)
 	}
 	if (r < 0)
 		return fatal(r == -EPROTO ? "the data was written by a newer version" : "cannot open the write-ahead log", r);
+	pthread_mutex_init(&writer->segments_lock, NULL);
+	atomic_store(&writer->oldest_kept_ns, INT64_MIN);
 	r = lp_sealer_start(writer, segments_dir, &sealer_config, &writer->sealer);
-	return r < 0 ? fatal("cannot start its sealing thread", r) : 0;
+	if (r < 0)
+		return fatal("cannot start its sealing thread", r);
+	struct lp_compactor *compactor = NULL;
+
+	r = lp_compactor_start(writer, segments_dir, wal_dir, &compactor_config, &compactor);
+	if (r < 0)
+		return fatal("cannot start its compacting thread", r);
+	atomic_store(&writer->compactor, compactor);
+	return 0;
 }
 
 static void reload(struct lp_writer *writer)
@@ -198,6 +214,8 @@ static void reload(struct lp_writer *writer)
 
 	lp_wal_set_min_free(writer->wal, (uint64_t)conf->storage.min_free_bytes);
 	lp_sealer_set_retention(writer->sealer, conf->storage.retention_days);
+	lp_compactor_set(writer->compactor, conf->compactor.compaction_interval, (int)conf->compactor.compression_level,
+			 (uint64_t)conf->storage.min_free_bytes);
 }
 
 static void take_signals(struct lp_writer *writer)
@@ -319,6 +337,7 @@ static void close_all(struct lp_writer *writer)
 {
 	for (uint32_t i = 0; i < writer->n_lanes; i++)
 		lp_lane_close(&writer->lanes[i].lane);
+	lp_compactor_free(atomic_load(&writer->compactor));
 	free(writer->buf);
 	lp_wal_close(&writer->wal);
 	free(writer);
@@ -358,7 +377,9 @@ int lp_writer_main(struct lp_proc *proc)
 	if (left)
 		lp_log(LP_ERROR, "stopped with records that could not be stored; none of them was acknowledged bytes=%" PRIu64, left);
 	/* A sealing thread that is busy still uses all this; sealing is repeated at the next start. */
-	if (lp_sealer_stop(&writer->sealer))
+	bool compactor_ended = lp_compactor_stop(atomic_load(&writer->compactor));
+
+	if (lp_sealer_stop(&writer->sealer) && compactor_ended)
 		close_all(writer);
 	return r;
 }

@@ -18,6 +18,7 @@ POINTS = {
     'wal-rotate': 2, 'wal-recycle': 2,
     'seal-start': 2, 'seal-chunks-written': 2, 'seal-index-written': 2, 'seal-chunks-renamed': 2, 'seal-index-renamed': 2,
     'seal-done': 2,
+    'compact-start': 2, 'compact-visible': 2, 'compact-unlinked': 5, 'compact-done': 1,
     'lane-reserved': 40, 'lane-committed': 40, 'lane-released': 40,
 }
 SMALL = {'storage.wal_file_min': '128KiB', 'storage.wal_file_max': '256KiB', 'storage.retention_days': 0, 'storage.min_free_bytes': 0}

@@ -33,3 +33,4 @@ INTEG_TESTS += tests/integ/37-random-queries.py
 EXTRA_DIST += tests/lib/logqlgen.py
 
 INTEG_TESTS += tests/integ/38-discover.py
+INTEG_TESTS += tests/integ/22-compaction.py

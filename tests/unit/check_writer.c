@@ -5,6 +5,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "shm/region-private.h"
+#include "store/compact.h"
 #include "store/map.h"
 #include "store/seal.h"
 #include "tests/lib/record.h"
@@ -32,6 +33,15 @@ int lp_seal_cleanup(const char *segments_dir) { return 0; }
 int lp_segment_open(const char *segments_dir, const struct lp_segment_name *name, struct lp_segment **ret) { return -ENOENT; }
 void lp_segment_close(struct lp_segment **segment) { }
 const struct lp_segment_info *lp_segment_info(const struct lp_segment *segment) { abort(); }
+
+/* Compaction finds nothing to do. */
+int lp_segment_name_format(const struct lp_segment_name *name, const char *suffix, char *out, size_t out_len) { abort(); }
+int lp_segment_verify(const char *segments_dir, const struct lp_segment_name *name, struct lp_buf *report) { abort(); }
+bool lp_compact_pick(const struct lp_compact_policy *policy, const struct lp_compact_candidate *candidates, size_t n, size_t *ret_first,
+		     uint32_t *ret_n) { return false; }
+int lp_compact_merge(const struct lp_seal_config *config, const struct lp_compact_ops *ops, const struct lp_segment_name *names, uint32_t n,
+		     struct lp_compact_result *ret_result) { abort(); }
+int lp_compact_unlink(const char *segments_dir, const struct lp_segment_name *names, uint32_t n, bool sync) { abort(); }
 
 int lp_retain(const char *segments_dir, int64_t oldest_ns, uint32_t *ret_deleted)
 {
@@ -118,6 +128,8 @@ static void setup(void)
 	conf.storage.wal_file_min = conf.storage.wal_file_max = 64 << 10;
 	conf.storage.wal_max_age = 3600000;
 	conf.storage.chunk_size_bytes = 1 << 20;
+	conf.compactor.compaction_interval = 600000;
+	conf.compactor.compression_level = 9;
 	conf.shutdown.ingestor_timeout_seconds = 10;
 }
 

@@ -123,22 +123,27 @@ static size_t newline_count(const char *text, size_t len)
 
 /* ---- encoding ---- */
 
-int lp_block_encoder_open(bool compress, struct lp_block_encoder **ret_encoder)
+static bool set(ZSTD_CCtx *cctx, ZSTD_cParameter parameter, int value)
+{
+	return !ZSTD_isError(ZSTD_CCtx_setParameter(cctx, parameter, value));
+}
+
+int lp_block_encoder_open(int level, struct lp_block_encoder **ret_encoder)
 {
 	struct lp_block_encoder *e = calloc(1, sizeof *e);
 
 	if (!e)
 		return -ENOMEM;
-	e->compress = compress;
+	e->compress = level > 0;
 	e->text_cctx = ZSTD_createCCtx();
 	e->small_cctx = ZSTD_createCCtx();
-	if (!e->text_cctx || !e->small_cctx ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(e->small_cctx, ZSTD_c_compressionLevel, 1)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(e->text_cctx, ZSTD_c_compressionLevel, 1)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(e->text_cctx, ZSTD_c_windowLog, 21)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(e->text_cctx, ZSTD_c_hashLog, 17)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(e->text_cctx, ZSTD_c_minMatch, 7)) ||
-	    ZSTD_isError(ZSTD_CCtx_setParameter(e->text_cctx, ZSTD_c_strategy, ZSTD_fast))) {
+	bool ok = e->text_cctx && e->small_cctx && set(e->small_cctx, ZSTD_c_compressionLevel, level > 1 ? level : 1) &&
+		set(e->text_cctx, ZSTD_c_compressionLevel, level > 1 ? level : 1);
+
+	if (ok && level <= 1)
+		ok = set(e->text_cctx, ZSTD_c_windowLog, 21) && set(e->text_cctx, ZSTD_c_hashLog, 17) &&
+			set(e->text_cctx, ZSTD_c_minMatch, 7) && set(e->text_cctx, ZSTD_c_strategy, ZSTD_fast);
+	if (!ok) {
 		lp_block_encoder_close(&e);
 		return -ENOMEM;
 	}

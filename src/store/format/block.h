@@ -24,7 +24,8 @@
 /* One encoder or decoder per thread: they hold zstd contexts and scratch memory. */
 struct lp_block_encoder;
 struct lp_block_decoder;
-int lp_block_encoder_open(bool compress, struct lp_block_encoder **ret_encoder);
+/* level: 0 stored, 1 fast (what sealing takes), more: zstd's level, for compaction. */
+int lp_block_encoder_open(int level, struct lp_block_encoder **ret_encoder);
 void lp_block_encoder_close(struct lp_block_encoder **encoder);
 int lp_block_decoder_open(struct lp_block_decoder **ret_decoder);
 void lp_block_decoder_close(struct lp_block_decoder **decoder);

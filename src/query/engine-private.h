@@ -49,6 +49,8 @@ struct lp_cand {
 	const char *line;
 	const uint8_t *meta;
 	void *owned;                            /* malloc, line and metadata; NULL: borrowed */
+	uint64_t shown[2];                      /* hash of line and labels as the answer shows them */
+	bool has_shown;
 };
 
 struct lp_cands {
@@ -109,6 +111,7 @@ struct lp_query {
 	struct lp_items plan;
 	struct lp_line_filter *filter;
 	struct lp_pipeline *pipeline;           /* log queries: the stages behind the filter */
+	bool rewrites;                          /* a stage of it may change the line: entries may become alike */
 	bool pipeline_drops;                    /* one of them may drop a line, or its result is wanted (take): tasks run it */
 	struct lp_pipeline_state **states;      /* that no task uses at the moment; lock */
 	size_t n_states, states_cap;
@@ -186,7 +189,7 @@ uint32_t lp_line_filter_next(const struct lp_line_filter *filter, const struct l
 
 /* ---- merge.c ---- */
 /* Sort by time in the query's direction, equal times by arrival (reversed backward), and drop repeats. */
-int lp_cands_settle(struct lp_cands *cands, bool forward);
+int lp_cands_settle(struct lp_query *query, struct lp_cands *cands);
 /* Keep the first `limit` and what has the same timestamp as the last of them (bounded). */
 size_t lp_cands_cut(const struct lp_cands *cands, size_t limit);
 /* Merge settled candidates into query->kept, copying what stays; moves the threshold.  Takes the lock. */

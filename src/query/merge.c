@@ -3,6 +3,8 @@
  * Order: timestamp in the query's direction; equal timestamps by (WAL file, position in it or in its segment), which is the
  * order of arrival, and its exact reverse backward.  Identity of an entry: stream labels, timestamp, line, metadata;
  * of several copies the one that arrived first stays.
+ * Where stages rewrite lines, entries of one stream and timestamp that the answer would show alike (line, labels) are
+ * repeats as well, as in Loki, whose merge compares what the pipeline made of them; the pipeline runs here for such ties only.
  *
  * Why cutting each run is exact: an entry that is cut has at least `limit` distinct entries before it, and merging never moves
  * those behind it, except copies that turn out to have arrived earlier, among equal timestamps, backward.  So entries that
@@ -40,10 +42,16 @@ static int cmp_backward(const void *x, const void *y)
 	return cmp_forward(y, x);
 }
 
+static bool same_stream(const struct lp_cand *a, const struct lp_cand *b)
+{
+	return a->labels_len == b->labels_len && (a->labels == b->labels || memcmp(a->labels, b->labels, a->labels_len) == 0);
+}
+
 static bool same(const struct lp_cand *a, const struct lp_cand *b)
 {
-	return a->line_len == b->line_len && a->meta_len == b->meta_len && a->labels_len == b->labels_len &&
-	       (a->labels == b->labels || memcmp(a->labels, b->labels, a->labels_len) == 0) &&
+	if (a->has_shown && b->has_shown && a->shown[0] == b->shown[0] && a->shown[1] == b->shown[1] && same_stream(a, b))
+		return true;
+	return a->line_len == b->line_len && a->meta_len == b->meta_len && same_stream(a, b) &&
 	       (!a->line_len || memcmp(a->line, b->line, a->line_len) == 0) && (!a->meta_len || memcmp(a->meta, b->meta, a->meta_len) == 0);
 }
 
@@ -73,6 +81,8 @@ static int mark_large(const struct lp_cand *v, size_t n, bool forward, bool *dro
 		uint64_t h = XXH3_64bits(c->line ? c->line : "", c->line_len);
 
 		h = XXH3_64bits_withSeed(c->meta ? c->meta : (const uint8_t *)"", c->meta_len, h);
+		if (c->has_shown)
+			h = c->shown[0];
 		keys[k] = (struct keyed){ XXH3_64bits_withSeed(c->labels, c->labels_len, h), (uint32_t)k };
 	}
 	qsort(keys, n, sizeof *keys, cmp_keyed);
@@ -100,34 +110,66 @@ static void mark_small(const struct lp_cand *v, size_t n, bool forward, bool *dr
 				drop[forward ? b : a] = true;
 }
 
-/* Remove repeats from a sorted array; owned memory of what goes is freed. */
-static int drop_repeats(struct lp_query *query, struct lp_cands *cands, bool forward)
+/* What the answer would show of v[0..n), a hash each.  *state is opened when it is first needed. */
+static int look_alikes(struct lp_query *query, struct lp_pipeline_state **state, struct lp_cand *v, size_t n)
 {
-	bool small[PAIRWISE_MAX], *drop;
+	const struct lp_cand *stream = NULL;
+	struct lp_pipeline_result res;
+	int r = *state ? 0 : lp_pipeline_state_open(query->pipeline, state);
+
+	for (size_t i = 0; r == 0 && i < n; i++) {
+		if (v[i].has_shown)
+			continue;
+		if (!stream || stream->labels != v[i].labels || stream->labels_len != v[i].labels_len)
+			r = lp_pipeline_stream(*state, v[i].labels, v[i].labels_len);
+		stream = r < 0 ? NULL : &v[i];
+		if (r == 0)
+			r = lp_pipeline_line(*state, v[i].ts, v[i].line, v[i].line_len, v[i].meta, v[i].meta_len, &res);
+		if (r == 1) {
+			XXH128_hash_t h = XXH3_128bits_withSeed(res.line, res.line_len, res.hash);
+
+			v[i].shown[0] = h.low64;
+			v[i].shown[1] = h.high64;
+			v[i].has_shown = true;
+		}
+		r = r > 0 || r == -EBADMSG ? 0 : r;
+	}
+	return r;
+}
+
+/* Remove repeats from a sorted array; owned memory of what goes is freed. */
+static int drop_repeats(struct lp_query *query, struct lp_cands *cands)
+{
+	struct lp_pipeline_state *state = NULL;
+	bool small[PAIRWISE_MAX], *drop, forward = query->params.forward;
 	size_t out = 0;
+	int r = 0;
 
 	for (size_t i = 0, next; i < cands->n; i = next) {
 		struct lp_cand *v = &cands->v[i];
 		size_t n = 1;
-		int r = 0;
 
 		while (i + n < cands->n && v[n].ts == v->ts)
 			n++;
 		next = i + n;
-		if (n == 1) {
-			cands->v[out++] = *v;
+		if (n == 1 || r < 0) {
+			memmove(&cands->v[out], v, n * sizeof *v);
+			out += n;
 			continue;
 		}
-		drop = n <= PAIRWISE_MAX ? small : malloc(n);
+		if (query->rewrites)
+			r = look_alikes(query, &state, v, n);
+		drop = n <= PAIRWISE_MAX ? small : calloc(n, 1);
 		if (!drop)
-			return -ENOMEM;
-		memset(drop, 0, n);
-		if (n <= PAIRWISE_MAX)
+			r = -ENOMEM;
+		else if (n <= PAIRWISE_MAX)
+			memset(drop, 0, n);
+		if (r == 0 && n <= PAIRWISE_MAX)
 			mark_small(v, n, forward, drop);
-		else
+		else if (r == 0)
 			r = mark_large(v, n, forward, drop);
 		for (size_t k = 0; k < n; k++) {
-			if (!drop[k]) {
+			if (!drop || !drop[k]) {
 				cands->v[out++] = v[k];
 				continue;
 			}
@@ -138,22 +180,18 @@ static int drop_repeats(struct lp_query *query, struct lp_cands *cands, bool for
 		}
 		if (drop != small)
 			free(drop);
-		if (r < 0) {
-			memmove(&cands->v[out], &cands->v[next], (cands->n - next) * sizeof *v);
-			cands->n = out + cands->n - next;
-			return r;
-		}
 	}
+	lp_pipeline_state_close(&state);
 	cands->n = out;
-	return 0;
+	return r;
 }
 
-int lp_cands_settle(struct lp_cands *cands, bool forward)
+int lp_cands_settle(struct lp_query *query, struct lp_cands *cands)
 {
 	if (cands->n < 2)
 		return 0;
-	qsort(cands->v, cands->n, sizeof *cands->v, forward ? cmp_forward : cmp_backward);
-	return drop_repeats(NULL, cands, forward);
+	qsort(cands->v, cands->n, sizeof *cands->v, query->params.forward ? cmp_forward : cmp_backward);
+	return drop_repeats(query, cands);
 }
 
 size_t lp_cands_cut(const struct lp_cands *cands, size_t limit)
@@ -233,7 +271,7 @@ static int kept_merge_locked(struct lp_query *query, const struct lp_cands *cand
 	lp_query_uncharge(query, kept->cap * sizeof *kept->v);
 	free(kept->v);
 	*kept = merged;
-	r = drop_repeats(query, kept, forward);
+	r = drop_repeats(query, kept);
 	if (r == 0)
 		disown_from(query, kept, lp_cands_cut(kept, limit));
 	/* On failure nothing may stay that borrows from the worker. */

@@ -46,7 +46,7 @@ static void tighten(struct scan *scan)
 static int settle(struct scan *scan)
 {
 	struct lp_cands *cands = &scan->worker->cands;
-	int r = lp_cands_settle(cands, scan->forward);
+	int r = lp_cands_settle(scan->query, cands);
 
 	if (r < 0)
 		return r;
@@ -336,8 +336,10 @@ int lp_log_plan(struct lp_query *query, struct lp_worker *worker)
 
 	if (r < 0)
 		return r;
-	for (const struct lp_stage *s = spec.stages; s; s = s->next)
+	for (const struct lp_stage *s = spec.stages; s; s = s->next) {
+		query->rewrites |= s->kind == LP_STAGE_LINE_FORMAT || s->kind == LP_STAGE_DECOLORIZE || s->kind == LP_STAGE_UNPACK;
 		query->pipeline_drops |= query->ops->take || s->kind == LP_STAGE_LINE_FILTER || s->kind == LP_STAGE_LABEL_FILTER;
+	}
 	r = lp_pipeline_open(&spec, &query->pipeline);
 	if (r == -EOPNOTSUPP)
 		return lp_query_fail(query, 400, "BAD_QUERY", "this pipeline stage is not supported by this version yet");

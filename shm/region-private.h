@@ -37,6 +37,7 @@ struct lp_region_shm {
 	uint32_t stat_row_bytes;
 	uint64_t slots_off, stats_off, lanes_off;
 	uint64_t routes_off;            /* routestat.c, one table per worker */
+	uint64_t limits_off;            /* limiter.c */
 	struct lp_gate_shm gate;
 	struct lp_state_shm state;
 };
@@ -64,5 +65,6 @@ uint64_t lp_region_lane_off(const struct lp_region *region, uint32_t lane);
 void lp_stat_clear_gauges(struct lp_region *region, uint32_t slot);
 uint32_t lp_stat_row_bytes(void);
 uint64_t lp_routestat_bytes(void);      /* of one worker */
+uint64_t lp_limiter_bytes(void);
 
 #endif

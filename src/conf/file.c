@@ -3,6 +3,8 @@
 #include "conf/conf-private.h"
 #include "conf/yaml.h"
 
+#include "common/net.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -153,6 +155,18 @@ static int check_lane(const struct lp_conf *conf, struct lp_buf *error)
 	return -EINVAL;
 }
 
+static bool check_nets(const char *option, const struct lp_conf_list *list, struct lp_buf *error)
+{
+	struct lp_net net;
+
+	for (size_t i = 0; i < list->n; i++)
+		if (lp_net_parse(list->items[i], strlen(list->items[i]), &net) < 0) {
+			lp_buf_printf(error, "rate_limit.%s: \"%.64s\" is neither an address nor a network", option, list->items[i]);
+			return false;
+		}
+	return true;
+}
+
 int lp_conf_cross_check(const struct lp_conf *conf, struct lp_buf *error)
 {
 	bool cert = *conf->server_tls.cert_file, key = *conf->server_tls.key_file;
@@ -172,7 +186,9 @@ int lp_conf_cross_check(const struct lp_conf *conf, struct lp_buf *error)
 		lp_conf_print_size(conf->storage.wal_file_max, error);
 	} else if (conf->metrics.prometheus_path[0] != '/') {
 		lp_buf_str(error, "metrics.prometheus_path: must start with /");
-	} else {
+	} else if (check_nets("whitelist_ips", &conf->rate_limit.whitelist_ips, error) &&
+		   check_nets("blacklist_ips", &conf->rate_limit.blacklist_ips, error) &&
+		   check_nets("trusted_proxies", &conf->rate_limit.trusted_proxies, error)) {
 		return check_lane(conf, error);
 	}
 	return -EINVAL;

@@ -18,6 +18,7 @@
 
 #define MAX_PATH 2048
 #define NO_AUTH 1u
+#define IS_PUSH 2u
 
 struct lp_route {
 	unsigned methods;
@@ -49,12 +50,12 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ GET | POST, "/loki/api/v1/query", lp_api_query, 0 },
 	{ GET, "/metrics/stream", lp_metricstream_start, 0 },
 	{ GET, "/prometheus-metrics", lp_status_metrics, 0 },
-	{ POST, "/loki/api/v1/push", lp_push_loki, 0 },
+	{ POST, "/loki/api/v1/push", lp_push_loki, IS_PUSH },
 	{ GET | POST, "/log_level", lp_status_log_level, 0 },
 	{ GET, "/services", lp_status_services, 0 },
-	{ POST, "/api/prom/push", lp_push_prom, 0 },
-	{ POST, "/otlp/v1/logs", lp_push_otlp, 0 },
-	{ POST, "/ingest", lp_push_ingest, 0 },
+	{ POST, "/api/prom/push", lp_push_prom, IS_PUSH },
+	{ POST, "/otlp/v1/logs", lp_push_otlp, IS_PUSH },
+	{ POST, "/ingest", lp_push_ingest, IS_PUSH },
 	{ GET, "/labels", lp_api_original_labels, 0 },
 	{ GET, "/health", lp_status_health, NO_AUTH },
 	{ GET, "/config", lp_status_config, 0 },
@@ -194,7 +195,13 @@ static void dispatch(struct lp_worker *worker, struct lp_conn *conn, h2o_req_t *
 		reply_methods(req, 200, route ? route->methods : 0);
 		return;
 	}
-	if (worker->auth && !(route && route->flags & NO_AUTH) && !authorized(worker, req)) {
+	bool open = route && route->flags & NO_AUTH, fits = worker->auth && !open && authorized(worker, req);
+
+	/* Before the key is judged: guessing keys is limited as well. */
+	if (!lp_ratelimit_pass(worker, req, (fits ? LP_RATE_AUTHORIZED : 0) | (open ? LP_RATE_EXEMPT : 0) |
+			       (route && route->flags & IS_PUSH ? LP_RATE_PUSH : 0)))
+		return;
+	if (worker->auth && !open && !fits) {
 		lp_stat_add(worker->stat, LP_STAT_AUTH_FAILURES, 1);
 		lp_reply_text(req, 401, "Unauthorized");
 		return;

@@ -131,6 +131,7 @@ static void reload(struct lp_worker *worker)
 		lp_otlp_free(&worker->otlp);    /* it would outlive what it borrows */
 		lp_log(LP_ERROR, "limits.otlp_config could not be loaded: out of memory; default attributes count");
 	}
+	lp_ratelimit_load(worker);
 	(void)lp_server_tls(worker);
 	lp_log(LP_INFO, "configuration reloaded");
 }
@@ -199,6 +200,7 @@ static int open_worker(struct lp_worker *worker)
 	lp_stat_set(worker->stat, LP_STAT_HTTP_CONNECTIONS, 0);
 	h2o_linklist_init_anchor(&worker->flushes);
 	lp_metricstream_open(worker);
+	lp_ratelimit_load(worker);
 	lp_auth_load(worker);
 	r = lp_otlp_load(lp_worker_conf(worker), &worker->otlp, NULL);
 	if (r < 0)
@@ -251,6 +253,7 @@ static void run(struct lp_worker *worker)
 	h2o_evloop_run(worker->loop, 0);
 	lp_server_close(worker);
 	lp_metricstream_close(worker);
+	lp_ratelimit_close(worker);
 	lp_push_close(worker);
 	lp_otlp_free(&worker->otlp);
 }

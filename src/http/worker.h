@@ -3,6 +3,7 @@
 #ifndef LP_HTTP_WORKER_H
 #define LP_HTTP_WORKER_H
 
+#include "common/net.h"
 #include "ingest/decode.h"
 #include "master/proc.h"
 #include "query/query.h"
@@ -45,6 +46,19 @@ struct lp_queries {
 	bool closed;                    /* the last runs of the loop must not open it again */
 };
 
+struct lp_nets {
+	struct lp_net *nets;
+	size_t n;
+};
+
+struct lp_ratelimit {
+	bool active;                    /* anything to look at */
+	uint64_t interval_us;
+	struct lp_nets white, black, proxies;
+	uint64_t refused;               /* since logged_ns */
+	int64_t logged_ns;
+};
+
 struct lp_metric_streams {
 	h2o_linklist_t list;
 	size_t n;
@@ -80,6 +94,7 @@ struct lp_worker {
 	struct lp_pushes push;
 	struct lp_queries query;
 	struct lp_metric_streams metric_streams;
+	struct lp_ratelimit limits;
 	h2o_linklist_t flushes;         /* of struct lp_flush: POST /flush that wait */
 	struct {
 		int64_t at_ns;
@@ -194,6 +209,17 @@ void lp_status_services(struct lp_worker *worker, h2o_req_t *req, const char *na
 void lp_status_log_level(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_config(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_status_flush(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+/* ratelimit.c */
+void lp_ratelimit_load(struct lp_worker *worker);       /* the configuration is new */
+void lp_ratelimit_close(struct lp_worker *worker);
+#define LP_RATE_AUTHORIZED 1u           /* the request has a valid key */
+#define LP_RATE_EXEMPT 2u               /* a probe: never limited */
+#define LP_RATE_PUSH 4u                 /* what is refused is lost log data unless it is sent again */
+/* False: it has answered. */
+bool lp_ratelimit_pass(struct lp_worker *worker, h2o_req_t *req, unsigned flags);
+/* Of the client, behind trusted proxies as well. */
+struct lp_addr lp_client_address(const struct lp_worker *worker, const h2o_req_t *req);
+
 /* metricstream.c */
 void lp_metricstream_open(struct lp_worker *worker);
 void lp_metricstream_close(struct lp_worker *worker);

@@ -284,7 +284,7 @@ START_TEST(printed_configuration_loads_again)
 	struct lp_buf out = LP_BUF_INIT, again = LP_BUF_INIT;
 
 	ck_assert_int_eq(load("server: {user: \"a\\\"b $${x}\\n\", read_timeout: 1h}\nauth: {api_key: s3cret}\n"
-			      "rate_limit: {whitelist_ips: [\"a,b\", c]}\ningest: {commit_timeout: 1m1s5ms}\n",
+			      "limits: {discover_service_name: [\"a,b\", c]}\ningest: {commit_timeout: 1m1s5ms}\n",
 			      NULL, NULL, NULL), 0);
 	lp_conf_print(conf, &out);
 	ck_assert_ptr_null(strstr(lp_buf_cstr(&out), "s3cret"));

@@ -1,0 +1,214 @@
+/* Rate limits: the algorithm, many clients in one table, several processes; addresses and who stands behind a proxy. */
+#include "common/bytes.h"
+#include "common/net.h"
+#include "shm/limiter.h"
+#include "shm/region-private.h"
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#define START_US UINT64_C(1000000000)
+
+static struct lp_region *region;
+
+static void setup(void)
+{
+	const struct lp_region_config config = { .workers = 1, .lane_bytes = 65536 };
+
+	ck_assert_int_eq(lp_region_create(&config, &region), 0);
+}
+
+static void teardown(void) { lp_region_close(&region); }
+
+static unsigned take_all(uint64_t key, const struct lp_limit *limit, uint64_t now_us)
+{
+	unsigned n = 0;
+
+	while (lp_limiter_take(region, key, limit, now_us).allowed)
+		n++;
+	return n;
+}
+
+START_TEST(burst_then_rate)
+{
+	const struct lp_limit limit = { .interval_us = 60000, .burst = 100 };
+	struct lp_limit_state state = lp_limiter_take(region, 7, &limit, START_US);
+
+	ck_assert(state.allowed && !state.evicted);
+	ck_assert_uint_eq(state.remaining, 99);
+	ck_assert_uint_eq(state.rest_us, 60000);
+	ck_assert_uint_eq(take_all(7, &limit, START_US), 99);
+	state = lp_limiter_take(region, 7, &limit, START_US);
+	ck_assert(!state.allowed && state.remaining == 0);
+	ck_assert_uint_eq(state.rest_us, 100 * 60000);
+	ck_assert_uint_eq(take_all(7, &limit, START_US + 59999), 0);
+	ck_assert_uint_eq(take_all(7, &limit, START_US + 60000), 1);
+	ck_assert_uint_eq(take_all(7, &limit, START_US + 60000 * 11), 10);
+	/* Rest fills the burst and no more. */
+	ck_assert_uint_eq(take_all(7, &limit, START_US + UINT64_C(3600000000)), 100);
+	ck_assert_uint_eq(take_all(8, &limit, START_US), 100);
+}
+END_TEST
+
+START_TEST(lowered_limits_and_stray_words_pass)
+{
+	const struct lp_limit wide = { .interval_us = 60000000, .burst = 1000 }, narrow = { .interval_us = 1000, .burst = 5 };
+	_Atomic uint64_t *words = lp_region_at(region, region->want.limits_off, 0);
+
+	ck_assert_uint_eq(take_all(9, &wide, START_US), 1000);
+	ck_assert_uint_eq(take_all(9, &narrow, START_US), 0);
+	ck_assert_uint_eq(take_all(9, &narrow, START_US + 5000), 5);
+	for (unsigned i = 0; i < 8; i++)
+		atomic_store(&words[(9 % 8192) * 8 + i], UINT64_MAX - i);
+	ck_assert_uint_eq(take_all(9, &narrow, START_US + 20000), 5);
+}
+END_TEST
+
+/* Nine clients in one set: a client at rest goes without a word, a busy one is named. */
+START_TEST(full_sets_forget_the_nearest_to_rest)
+{
+	const struct lp_limit limit = { .interval_us = 1000, .burst = 10 };
+
+	for (uint64_t i = 1; i <= 8; i++)
+		for (uint64_t n = 0; n < i; n++)
+			ck_assert(!lp_limiter_take(region, i << 48 | 5, &limit, START_US).evicted);
+	struct lp_limit_state state = lp_limiter_take(region, UINT64_C(9) << 48 | 5, &limit, START_US);
+
+	ck_assert(state.allowed && state.evicted);
+	ck_assert_uint_eq(take_all(UINT64_C(8) << 48 | 5, &limit, START_US), 2);       /* the busiest is still known */
+	ck_assert(!lp_limiter_take(region, UINT64_C(77) << 48 | 5, &limit, START_US + 100000).evicted);
+}
+END_TEST
+
+START_TEST(processes_share_a_limit)
+{
+	const struct lp_limit limit = { .interval_us = 1000000, .burst = 3000 };
+	unsigned total = 0;
+	int ends[2];
+
+	ck_assert_int_eq(pipe(ends), 0);
+	for (int i = 0; i < 4; i++) {
+		pid_t pid = fork();
+
+		if (pid == 0) {
+			unsigned n = take_all(42, &limit, START_US);
+
+			_exit(write(ends[1], &n, sizeof n) == sizeof n ? 0 : 1);
+		}
+	}
+	for (int i = 0; i < 4; i++) {
+		unsigned n;
+		int status;
+
+		ck_assert(read(ends[0], &n, sizeof n) == sizeof n);
+		total += n;
+		wait(&status);
+		ck_assert_int_eq(status, 0);
+	}
+	close(ends[0]);
+	close(ends[1]);
+	/* Two words for one client can be made at the very first moment; then a burst may pass twice. */
+	ck_assert_uint_ge(total, 3000);
+	ck_assert_uint_le(total, 6000);
+	ck_assert_uint_eq(take_all(42, &limit, START_US), 0);
+}
+END_TEST
+
+static struct lp_addr addr(const char *s)
+{
+	struct lp_addr a;
+
+	ck_assert_msg(lp_addr_parse(s, strlen(s), &a) == 0, "%s", s);
+	return a;
+}
+
+static struct lp_net net(const char *s)
+{
+	struct lp_net n;
+
+	ck_assert_msg(lp_net_parse(s, strlen(s), &n) == 0, "%s", s);
+	return n;
+}
+
+static bool inside(const char *n, const char *a)
+{
+	struct lp_net it = net(n);
+	struct lp_addr of = addr(a);
+
+	return lp_net_contains(&it, &of);
+}
+
+START_TEST(networks)
+{
+	static const char *const bad[] = { "", "/", "1.2.3", "1.2.3.4/33", "1.2.3.4/", "1.2.3.4/x", "::/129", "g::", "1.2.3.4 ", "::1/0001",
+					   "host", "1.2.3.4.5", "[::1]" };
+	struct lp_net n;
+	char text[40];
+	struct lp_addr a = addr("192.0.2.77");
+
+	for (size_t i = 0; i < LP_ARRAY_LEN(bad); i++)
+		ck_assert_msg(lp_net_parse(bad[i], strlen(bad[i]), &n) == -EINVAL, "%s", bad[i]);
+	ck_assert(inside("10.0.0.0/8", "10.255.1.2") && !inside("10.0.0.0/8", "11.0.0.0"));
+	ck_assert(inside("192.0.2.64/26", "192.0.2.127") && !inside("192.0.2.64/26", "192.0.2.128"));
+	ck_assert(inside("0.0.0.0/0", "8.8.8.8") && !inside("0.0.0.0/0", "2001:db8::1"));
+	ck_assert(inside("::/0", "8.8.8.8") && inside("2001:db8::/33", "2001:db8:7fff::1") && !inside("2001:db8::/33", "2001:db8:8000::1"));
+	ck_assert(inside("1.2.3.4", "::ffff:1.2.3.4") && !inside("1.2.3.4", "1.2.3.5"));
+	ck_assert_str_eq(lp_addr_mask(&a, text), "192.0.x.x");
+	a = addr("2001:db8:1:2:3:4:5:6");
+	ck_assert_str_eq(lp_addr_mask(&a, text), "2001:db8:x:x");
+}
+END_TEST
+
+START_TEST(clients_behind_proxies)
+{
+	static const struct { const char *peer, *forwarded, *real, *want; } cases[] = {
+		{ "9.9.9.9", "1.1.1.1", "2.2.2.2", "9.9.9.9" },                         /* a stranger's headers */
+		{ "10.0.0.1", NULL, NULL, "10.0.0.1" },
+		{ "10.0.0.1", NULL, "2.2.2.2", "2.2.2.2" },
+		{ "10.0.0.1", "1.1.1.1", "2.2.2.2", "1.1.1.1" },
+		{ "10.0.0.1", "6.6.6.6, 1.1.1.1, 10.0.0.7", NULL, "1.1.1.1" },          /* what stands left is invented */
+		{ "10.0.0.1", "10.0.0.3 ,\t10.0.0.2", NULL, "10.0.0.3" },
+		{ "10.0.0.1", "1.1.1.1:4711", NULL, "1.1.1.1" },
+		{ "10.0.0.1", "[2001:db8::1]:80", NULL, "2001:db8::1" },
+		{ "10.0.0.1", "1.1.1.1, nonsense", NULL, "10.0.0.1" },
+		{ "10.0.0.1", "unknown", "2.2.2.2", "10.0.0.1" },
+		{ "10.0.0.1", ",,,", NULL, "10.0.0.1" },
+	};
+	struct lp_net trusted[] = { net("10.0.0.0/8"), net("::1") };
+
+	for (size_t i = 0; i < LP_ARRAY_LEN(cases); i++) {
+		struct lp_addr peer = addr(cases[i].peer), want = addr(cases[i].want);
+		struct lp_addr got = lp_addr_client(trusted, 2, &peer, cases[i].forwarded, cases[i].forwarded ? strlen(cases[i].forwarded) : 0,
+						    cases[i].real, cases[i].real ? strlen(cases[i].real) : 0);
+
+		ck_assert_msg(memcmp(&got, &want, sizeof got) == 0, "case %zu", i);
+	}
+}
+END_TEST
+
+int main(void)
+{
+	Suite *suite = suite_create("limiter");
+	TCase *limits = tcase_create("limits"), *net_case = tcase_create("net");
+
+	tcase_add_checked_fixture(limits, setup, teardown);
+	tcase_add_test(limits, burst_then_rate);
+	tcase_add_test(limits, lowered_limits_and_stray_words_pass);
+	tcase_add_test(limits, full_sets_forget_the_nearest_to_rest);
+	tcase_add_test(limits, processes_share_a_limit);
+	suite_add_tcase(suite, limits);
+	tcase_add_test(net_case, networks);
+	tcase_add_test(net_case, clients_behind_proxies);
+	suite_add_tcase(suite, net_case);
+	SRunner *runner = srunner_create(suite);
+
+	srunner_run_all(runner, CK_ENV);
+	int failed = srunner_ntests_failed(runner);
+
+	srunner_free(runner);
+	return failed ? EXIT_FAILURE : EXIT_SUCCESS;
+}

@@ -3,7 +3,7 @@ src_store_libstore_a_SOURCES = \
 	src/store/format/labels.c src/store/format/labels.h \
 	src/store/format/walrec.c src/store/format/walrec.h \
 	src/store/format/walfile.c src/store/format/walfile.h \
-	src/store/format/block.c src/store/format/block.h \
+	src/store/format/block.c src/store/format/block.h src/store/format/grams.c src/store/format/grams.h \
 	src/store/format/segindex.c src/store/format/segindex.h src/store/format/segindex_build.c src/store/format/segindex_check.c \
 	src/store/map.c src/store/map.h \
 	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
@@ -20,8 +20,11 @@ tests_unit_check_map_SOURCES = tests/unit/check_map.c
 tests_unit_check_map_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_map_LDADD = src/store/libstore.a src/common/libcommon.a $(CHECK_LIBS) -lpthread
 
-check_PROGRAMS += tests/unit/check_block tests/unit/check_segment
-TESTS += tests/unit/check_block tests/unit/check_segment
+check_PROGRAMS += tests/unit/check_block tests/unit/check_segment tests/unit/check_grams
+TESTS += tests/unit/check_block tests/unit/check_segment tests/unit/check_grams
+tests_unit_check_grams_SOURCES = tests/unit/check_grams.c
+tests_unit_check_grams_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_grams_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
 tests_unit_check_block_SOURCES = tests/unit/check_block.c
 tests_unit_check_block_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_block_LDADD = $(STORE_LIBS) $(CHECK_LIBS)

@@ -36,7 +36,7 @@ struct lp_segout {
 	uint64_t written;
 	struct lp_buf out;              /* encoded, not written yet */
 	XXH3_state_t id;
-	struct lp_buf blocks, runs, streams, labels;
+	struct lp_buf blocks, runs, streams, labels, grams;
 	uint64_t entries, raw_bytes;
 	int64_t min_ts, max_ts;
 
@@ -128,6 +128,8 @@ static int flush_block(struct lp_segout *s)
 	int r = s->ts.failed || s->ends.failed || s->meta_ends.failed || s->text.failed || s->meta.failed ? -ENOMEM :
 		lp_block_encode(s->encoder, &rows, &s->out);
 
+	if (r == 0)
+		r = lp_grams_append(&s->grams, rows.text, s->text.len);
 	if (r < 0)
 		return r;
 	s->block.off = s->written + before;
@@ -315,6 +317,7 @@ static int write_index(struct lp_segout *s, const char *path)
 		.n_streams = count_of(&s->streams, sizeof(struct lp_segindex_stream)),
 		.blocks = (const struct lp_segindex_block *)(const void *)s->blocks.data, .n_blocks = count_of(&s->blocks, sizeof s->block),
 		.runs = (const struct lp_run *)(const void *)s->runs.data, .n_runs = count_of(&s->runs, sizeof(struct lp_run)),
+		.grams = s->grams.data,
 	};
 
 	lp_buf_reset(&s->out);
@@ -366,7 +369,7 @@ static int publish(struct lp_segout *s, const char *dir, char paths[4][PATH_MAX]
 
 static void reset(struct lp_segout *s, const struct lp_segment_name *name)
 {
-	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
+	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->grams, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
 
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		lp_buf_reset(bufs[i]);
@@ -451,7 +454,7 @@ void lp_segout_close(struct lp_segout **out)
 
 	if (!s)
 		return;
-	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
+	struct lp_buf *bufs[] = { &s->out, &s->blocks, &s->runs, &s->streams, &s->labels, &s->grams, &s->ts, &s->ends, &s->meta_ends, &s->text, &s->meta };
 
 	for (size_t i = 0; i < sizeof bufs / sizeof *bufs; i++)
 		lp_buf_free(bufs[i]);

@@ -22,8 +22,11 @@ struct lp_segment {
 	struct lp_segindex index;
 	struct lp_segment_info info;
 	_Atomic uint8_t *checked;       /* per block: columns (LP_BLOCK_WANT_) whose checksums were found right; relaxed, a lost bit costs time */
+	_Atomic uint8_t *grams;         /* enum grams_state: one atomic, beside the rest because segments are read as const */
 	uint64_t faults;                /* lp_map_faults() at open */
 };
+
+enum grams_state { GRAMS_UNKNOWN, GRAMS_GOOD, GRAMS_BAD };
 
 /* ---- open ---- */
 
@@ -71,6 +74,7 @@ int lp_segment_open(const char *segments_dir, const struct lp_segment_name *name
 		r = check_pair(s, name);
 	if (r == 0) {
 		s->checked = calloc((size_t)s->index.head.blocks + 1, sizeof *s->checked);
+		s->grams = s->checked ? &s->checked[s->index.head.blocks] : NULL;
 		r = s->checked ? 0 : -ENOMEM;
 	}
 	if (r < 0) {
@@ -179,6 +183,27 @@ int lp_segment_decode(const struct lp_segment *segment, struct lp_block_decoder 
 	if (r == 0 && missing)
 		atomic_fetch_or_explicit(&segment->checked[block], (uint8_t)missing, memory_order_relaxed);
 	return r;
+}
+
+int lp_segment_grams(const struct lp_segment *segment, struct lp_grams *ret_grams)
+{
+	struct lp_grams grams;
+	uint8_t state = atomic_load_explicit(segment->grams, memory_order_relaxed);
+
+	if (state == GRAMS_BAD || lp_segindex_grams(&segment->index, &grams) < 0)
+		return -ENOENT;
+	if (state == GRAMS_UNKNOWN) {
+		bool good = lp_segindex_grams_check(&segment->index) == 0;
+
+		atomic_store_explicit(segment->grams, good ? GRAMS_GOOD : GRAMS_BAD, memory_order_relaxed);
+		if (!good)
+			return -ENOENT;
+	}
+	/* A page that the disk did not give back reads as zeros, which would say that nothing is anywhere. */
+	if (lp_map_faults() != segment->faults)
+		return -ENOENT;
+	*ret_grams = grams;
+	return 0;
 }
 
 uint32_t lp_segment_label_names(const struct lp_segment *segment)

@@ -41,6 +41,10 @@ int lp_segment_block(const struct lp_segment *segment, uint32_t block, const uin
  * start or logpulsectl verify.)  -EBADMSG: skip and count. */
 int lp_segment_decode(const struct lp_segment *segment, struct lp_block_decoder *decoder, uint32_t block, unsigned want, struct lp_rows *ret_rows);
 
+/* The segment's skip filter (store/format/grams.h), borrowed until close.  Its checksum is computed at the first call: a wrong bit would
+ * hide lines.  -ENOENT: the segment has none, or none that can be trusted; read everything then. */
+int lp_segment_grams(const struct lp_segment *segment, struct lp_grams *ret_grams);
+
 /* Index walk (the tenants are values of the reserved name "", which the count leaves out and lp_segment_find_label() finds): label names and, for each name, distinct values with their postings (ascending stream indexes). */
 uint32_t lp_segment_label_names(const struct lp_segment *segment);
 int lp_segment_label_name(const struct lp_segment *segment, uint32_t name, const char **ret_s, uint32_t *ret_len, uint32_t *ret_values);

@@ -14,6 +14,7 @@ struct verifier {
 	struct lp_buf *report;
 	struct lp_block_decoder *decoder;
 	XXH3_state_t id;
+	struct lp_buf bitmap;
 	uint32_t run;                   /* next one to look at */
 	unsigned faults;
 };
@@ -42,6 +43,18 @@ static void check_run(struct verifier *v, const struct lp_run *run, const struct
 		fault(v, run->block, "a run's text position is wrong");
 }
 
+/* The skip filter knows exactly what the block has. */
+static void check_grams(struct verifier *v, uint32_t block, const struct lp_rows *rows)
+{
+	struct lp_grams grams;
+
+	if (lp_segindex_grams(lp_segment_index(v->segment), &grams) < 0)
+		return;
+	lp_buf_reset(&v->bitmap);
+	if (lp_grams_append(&v->bitmap, rows->text, rows->ends[rows->n - 1]) == 0 && !lp_grams_agree(&grams, block, v->bitmap.data))
+		fault(v, block, "the skip filter does not match the text");
+}
+
 static void check_block(struct verifier *v, uint32_t block)
 {
 	struct lp_segindex_block b;
@@ -60,6 +73,7 @@ static void check_block(struct verifier *v, uint32_t block)
 		fault(v, block, "checksum or encoding");
 		return;
 	}
+	check_grams(v, block, &rows);
 	for (uint32_t i = 0; i < rows.n; i++) {
 		uint32_t meta_len;
 		const uint8_t *meta = lp_rows_meta(&rows, i, &meta_len);
@@ -93,6 +107,11 @@ static int verify_open(struct verifier *v)
 	for (uint32_t i = 0; i < index->head.blocks; i++)
 		check_block(v, i);
 	lp_block_decoder_close(&v->decoder);
+	bool failed = v->bitmap.failed;
+
+	lp_buf_free(&v->bitmap);
+	if (failed)
+		return -ENOMEM;
 	if (!v->faults && XXH3_64bits_digest(&v->id) != index->head.chunks_id) {
 		lp_buf_printf(v->report, "%s: the chunks are not the ones the index was made for\n", v->file);
 		v->faults++;

@@ -6,6 +6,20 @@
 #include <stdlib.h>
 #include <string.h>
 
+static void use_grams(const struct lp_segindex *index)
+{
+	static const char needle[] = "level=error code 123456789";
+	struct lp_grams grams;
+
+	if (lp_segindex_grams(index, &grams) < 0)
+		return;
+	uint64_t *found = calloc(2, (lp_grams_words(grams.blocks) + 1) * sizeof *found);
+
+	for (size_t len = 0; found && len < sizeof needle; len++)
+		lp_grams_find(&grams, needle, len, found, found + lp_grams_words(grams.blocks));
+	free(found);
+}
+
 static void use(const struct lp_segindex *index)
 {
 	struct lp_buf scratch = LP_BUF_INIT, report = LP_BUF_INIT;
@@ -35,6 +49,7 @@ static void use(const struct lp_segindex *index)
 		}
 	}
 	(void)lp_segindex_find_name(index, "app", 3, &n);
+	use_grams(index);
 	(void)lp_segindex_check(index, "x", &report);
 	lp_buf_free(&scratch);
 	lp_buf_free(&report);

@@ -63,6 +63,8 @@ static int open_section(struct lp_segindex *index, const struct lp_segindex_sect
 	index->sections[s->id].p = index->base + s->off;
 	index->sections[s->id].bytes = s->bytes;
 	index->sections[s->id].items = s->items;
+	if (s->id == LP_SEGINDEX_GRAMS)
+		index->grams_crc = s->crc;
 	return 0;
 }
 
@@ -70,7 +72,7 @@ static int check_counts(struct lp_segindex *index)
 {
 	const struct lp_segindex_head *head = &index->head;
 
-	for (unsigned id = 1; id < LP_SEGINDEX_KNOWN; id++)
+	for (unsigned id = 1; id < LP_SEGINDEX_OPTIONAL; id++)
 		if (!index->sections[id].p)
 			return -EBADMSG;
 	if (index->sections[LP_SEGINDEX_STREAMS].items != head->streams || index->sections[LP_SEGINDEX_BLOCKS].items != head->blocks ||
@@ -369,4 +371,20 @@ int lp_segindex_postings(const struct lp_segindex *index, uint32_t name, uint32_
 	*ret_streams = streams;
 	*ret_n = to - from;
 	return 0;
+}
+
+int lp_segindex_grams(const struct lp_segindex *index, struct lp_grams *ret_grams)
+{
+	if (!index->sections[LP_SEGINDEX_GRAMS].p)
+		return -ENOENT;
+	if (index->sections[LP_SEGINDEX_GRAMS].items != index->head.blocks)
+		return -EBADMSG;
+	int r = lp_grams_open(index->sections[LP_SEGINDEX_GRAMS].p, index->sections[LP_SEGINDEX_GRAMS].bytes, index->head.blocks, ret_grams);
+
+	return r == -EPROTO ? -ENOENT : r;
+}
+
+int lp_segindex_grams_check(const struct lp_segindex *index)
+{
+	return lp_crc32c(0, index->sections[LP_SEGINDEX_GRAMS].p, index->sections[LP_SEGINDEX_GRAMS].bytes) == index->grams_crc ? 0 : -EBADMSG;
 }

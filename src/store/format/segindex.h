@@ -21,7 +21,8 @@
  *   8 blocks     { u64 offset in .chunks, u32 bytes, u32 raw bytes (newlines included), u32 entries, u32 first stream, u32 last stream,
  *                u32 first run, i64 least ts, i64 greatest ts }
  *   9 runs       struct lp_run, ordered by block and row; runs of a stream are neighbours and its rows ascend in time
- * Other ids are optional unless flagged (a skip filter over line content will be one).
+ *  10 grams      optional: a skip filter over line content, grams.h; items are the blocks
+ * Other ids are optional unless flagged.
  *
  * .chunks: 0 u64 magic "LPCHNK01" | 8 u32 version (1) | 12 u32 crc32c of bytes 0..63 with this field zero | 16 u64 id (XXH3 over the block
  *     heads in order) | 24 u64 bytes of the file | zero up to 64; then blocks (block.h), one after another.
@@ -33,6 +34,7 @@
 #define LP_STORE_FORMAT_SEGINDEX_H
 
 #include "common/buf.h"
+#include "store/format/grams.h"
 
 #include <stddef.h>
 #include <stdint.h>
@@ -84,7 +86,9 @@ struct lp_segindex_section {
 
 enum {
 	LP_SEGINDEX_NAMES = 1, LP_SEGINDEX_RESTARTS, LP_SEGINDEX_STRINGS, LP_SEGINDEX_POSTS, LP_SEGINDEX_POSTINGS,
-	LP_SEGINDEX_STREAMS, LP_SEGINDEX_LABELS, LP_SEGINDEX_BLOCKS, LP_SEGINDEX_RUNS, LP_SEGINDEX_KNOWN
+	LP_SEGINDEX_STREAMS, LP_SEGINDEX_LABELS, LP_SEGINDEX_BLOCKS, LP_SEGINDEX_RUNS,
+	LP_SEGINDEX_GRAMS, LP_SEGINDEX_KNOWN,
+	LP_SEGINDEX_OPTIONAL = LP_SEGINDEX_GRAMS        /* this one and those after it may be missing */
 };
 
 struct lp_segindex_name {
@@ -126,6 +130,7 @@ struct lp_segindex {
 		uint32_t items;
 	} sections[LP_SEGINDEX_KNOWN];
 	uint32_t names;                 /* the tenants' item not counted */
+	uint32_t grams_crc;             /* of section LP_SEGINDEX_GRAMS */
 };
 
 /* bytes must be 8-byte aligned and outlive the view.  -EBADMSG; -EPROTO another version, unknown feature or needed section. */
@@ -142,6 +147,10 @@ int lp_segindex_value(const struct lp_segindex *index, uint32_t name, uint32_t v
 		      uint32_t *ret_len);
 int lp_segindex_find_value(const struct lp_segindex *index, uint32_t name, const char *s, size_t len, uint32_t *ret_value);
 int lp_segindex_postings(const struct lp_segindex *index, uint32_t name, uint32_t value, const uint32_t **ret_streams, uint32_t *ret_n);
+/* The skip filter, its checksum not looked at.  -ENOENT there is none that this reader knows; -EBADMSG. */
+int lp_segindex_grams(const struct lp_segindex *index, struct lp_grams *ret_grams);
+/* Its checksum.  0 or -EBADMSG; only when there is one. */
+int lp_segindex_grams_check(const struct lp_segindex *index);
 /* Everything that can be known without the blocks.  Appends "prefix: fault" lines; 0 or -EBADMSG, -ENOMEM. */
 int lp_segindex_check(const struct lp_segindex *index, const char *prefix, struct lp_buf *report);
 
@@ -159,6 +168,7 @@ struct lp_segindex_input {
 	uint32_t n_blocks;
 	const struct lp_run *runs;
 	uint32_t n_runs;
+	const uint8_t *grams;           /* what lp_grams_append() made of the blocks, in order; NULL: no skip filter */
 };
 
 /* Append the bytes of an index file to out (empty before).  -ENOMEM; -EBADMSG malformed labels; -EFBIG a section over 4 GiB. */

@@ -233,19 +233,21 @@ static int put_streams(struct builder *b)
 static void put_file(struct builder *b, struct lp_buf *out)
 {
 	static const uint8_t item_bytes[LP_SEGINDEX_KNOWN] = { 0, sizeof(struct lp_segindex_name), 4, 1, 4, 4, sizeof(struct lp_segindex_stream), 1,
-							       sizeof(struct lp_segindex_block), sizeof(struct lp_run) };
+							       sizeof(struct lp_segindex_block), sizeof(struct lp_run), 1 };
 	static const uint8_t zeros[8];
 	const struct lp_segindex_input *in = b->in;
 	const void *data[LP_SEGINDEX_KNOWN];
 	size_t bytes[LP_SEGINDEX_KNOWN];
+	unsigned known = in->grams ? LP_SEGINDEX_KNOWN : LP_SEGINDEX_OPTIONAL;
 	struct lp_segindex_section table[LP_SEGINDEX_KNOWN - 1] = { 0 };
+	size_t table_bytes = (known - 1) * sizeof *table;
 	struct lp_segindex_head head = { .magic = LP_SEGINDEX_MAGIC, .version = LP_SEGINDEX_VERSION, .day = in->name.day,
-		.first = in->name.first, .last = in->name.last, .level = in->name.level, .sections = LP_SEGINDEX_KNOWN - 1,
+		.first = in->name.first, .last = in->name.last, .level = in->name.level, .sections = known - 1,
 		.chunks_bytes = in->chunks_bytes, .chunks_id = in->chunks_id, .streams = in->n_streams, .blocks = in->n_blocks,
 		.runs = in->n_runs, .entries = in->entries, .raw_bytes = in->raw_bytes, .min_ts = in->min_ts, .max_ts = in->max_ts };
-	uint64_t off = sizeof head + sizeof table;
+	uint64_t off = sizeof head + table_bytes;
 
-	for (unsigned id = 1; id < LP_SEGINDEX_KNOWN; id++) {
+	for (unsigned id = 1; id < known; id++) {
 		data[id] = b->parts[id].data;
 		bytes[id] = b->parts[id].len;
 	}
@@ -255,16 +257,16 @@ static void put_file(struct builder *b, struct lp_buf *out)
 	bytes[LP_SEGINDEX_BLOCKS] = in->n_blocks * sizeof *in->blocks;
 	data[LP_SEGINDEX_RUNS] = in->runs;
 	bytes[LP_SEGINDEX_RUNS] = in->n_runs * sizeof *in->runs;
-	for (unsigned id = 1; id < LP_SEGINDEX_KNOWN; id++) {
-		table[id - 1] = (struct lp_segindex_section){ .id = id, .flags = 1, .off = off, .bytes = bytes[id],
-			.crc = lp_crc32c(0, data[id], bytes[id]), .items = (uint32_t)(bytes[id] / item_bytes[id]) };
+	for (unsigned id = 1; id < known; id++) {
+		table[id - 1] = (struct lp_segindex_section){ .id = id, .flags = id < LP_SEGINDEX_OPTIONAL, .off = off, .bytes = bytes[id],
+			.crc = lp_crc32c(0, data[id], bytes[id]), .items = id == LP_SEGINDEX_GRAMS ? in->n_blocks : (uint32_t)(bytes[id] / item_bytes[id]) };
 		off = LP_ALIGN(off + bytes[id], 8);
 	}
 	head.bytes = off;
-	head.crc = lp_crc32c(lp_crc32c(0, &head, sizeof head), table, sizeof table);
+	head.crc = lp_crc32c(lp_crc32c(0, &head, sizeof head), table, table_bytes);
 	lp_buf_append(out, &head, sizeof head);
-	lp_buf_append(out, table, sizeof table);
-	for (unsigned id = 1; id < LP_SEGINDEX_KNOWN; id++) {
+	lp_buf_append(out, table, table_bytes);
+	for (unsigned id = 1; id < known; id++) {
 		lp_buf_append(out, data[id], bytes[id]);
 		lp_buf_append(out, zeros, (size_t)(-bytes[id] & 7));
 	}
@@ -291,6 +293,8 @@ int lp_segindex_build(const struct lp_segindex_input *input, struct lp_buf *out)
 		r = put_postings(&b);
 	if (r == 0)
 		r = put_streams(&b);
+	if (r == 0 && input->grams)
+		r = lp_grams_build(input->grams, input->n_blocks, &b.parts[LP_SEGINDEX_GRAMS]);
 	for (unsigned id = 1; id < LP_SEGINDEX_KNOWN; id++)
 		if (r == 0 && b.parts[id].failed)
 			r = -ENOMEM;

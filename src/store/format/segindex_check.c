@@ -213,6 +213,8 @@ int lp_segindex_check(const struct lp_segindex *index, const char *prefix, struc
 	struct check c = { .index = index, .prefix = prefix, .report = report };
 
 	check_sections(&c);
+	if (lp_segindex_grams(index, &(struct lp_grams){ 0 }) == -EBADMSG)
+		FAULT(&c, "skip filter: sizes");
 	uint64_t pairs = check_streams(&c);
 
 	check_blocks(&c);

@@ -116,7 +116,7 @@ int lp_counting_plan(struct lp_query *query, struct lp_worker *worker, const str
 	}
 	r = make_buckets(query, st);
 	if (r == 0 && query->params.start_ns < query->params.end_ns)
-		r = lp_plan_tasks(query, worker);
+		r = lp_plan_tasks(query, worker, NULL);
 	query->n_tasks = 0;
 	if (r == 0)
 		r = lp_pieces_collect(query, &query->plan, &st->pieces);

@@ -172,8 +172,8 @@ int lp_columns_want(struct lp_query *query, struct lp_worker *worker, struct lp_
 int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const struct lp_segment *segment, struct lp_buf *scratch,
 		  uint32_t **ret_streams, uint32_t *ret_n);
 bool lp_plan_match_labels(const struct lp_query *query, const struct lp_log_expr *log, const uint8_t *labels, uint32_t len);
-/* All items of the query in [start, end), grouped into tasks; sorted for the direction. */
-int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker);
+/* All items of the query in [start, end) in which a line may pass the filter (NULL: any), grouped into tasks; sorted for the direction. */
+int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker, const struct lp_line_filter *filter);
 /* The text into query->logql and query->log. */
 int lp_plan_parse(struct lp_query *query);
 
@@ -181,6 +181,8 @@ int lp_plan_parse(struct lp_query *query);
 /* Leading line filters of a pipeline.  *ret_rest: the first stage that is none of them. */
 int lp_line_filter_open(const struct lp_stage *stages, struct lp_line_filter **ret_filter, const struct lp_stage **ret_rest);
 void lp_line_filter_close(struct lp_line_filter **filter);
+/* Blocks of the segment in which a line may pass, bit b % 64 of word b / 64, malloc'ed; NULL: nothing is known.  -ENOMEM. */
+int lp_line_filter_blocks(const struct lp_line_filter *filter, const struct lp_segment *segment, uint64_t **ret_blocks);
 bool lp_line_filter_match(const struct lp_line_filter *filter, const char *line, uint32_t len);
 /* Whole columns can be searched (forward only); false: every line is asked, in any order. */
 bool lp_line_filter_has_needle(const struct lp_line_filter *filter);

@@ -2,6 +2,7 @@
  *
  * One needle that every passing line must contain, or a set of literals of which it must contain one, is searched for over the
  * whole text column at once; only around hits line bounds are looked up and the other filters asked.  Without such a needle every line is asked.
+ * What a passing line must contain also tells, by a segment's skip filter, which blocks cannot have one: they are never read.
  * Immutable after lp_line_filter_open(), used by many threads.  Pure; process: worker. */
 #include "query/engine-private.h"
 
@@ -182,6 +183,52 @@ static bool match_but(const struct lp_line_filter *filter, const char *line, uin
 bool lp_line_filter_match(const struct lp_line_filter *filter, const char *line, uint32_t len)
 {
 	return match_but(filter, line, len, filter->n);
+}
+
+/* ---- blocks that need not be read ---- */
+
+/* Add to found the blocks that may have a line for one text of a stage; false: nothing is known of what it needs. */
+static bool find_match(const struct lp_line_match *match, bool regex, const struct lp_grams *grams, uint64_t *found, uint64_t *scratch)
+{
+	const char *const *literals;
+	bool fold;
+
+	if (!regex) {
+		lp_grams_find(grams, match->text.s, match->text.len, found, scratch);
+		return true;
+	}
+	unsigned n = lp_regex_literals(match->re, &literals, &fold);
+
+	for (unsigned i = 0; i < n; i++)
+		lp_grams_find(grams, literals[i], strlen(literals[i]), found, scratch);
+	return n > 0;
+}
+
+int lp_line_filter_blocks(const struct lp_line_filter *filter, const struct lp_segment *segment, uint64_t **ret_blocks)
+{
+	struct lp_grams grams;
+
+	*ret_blocks = NULL;
+	if (!filter || lp_segment_grams(segment, &grams) < 0)
+		return 0;
+	size_t words = lp_grams_words(grams.blocks);
+	uint64_t *all = malloc(3 * words * sizeof *all), *found = all + words, *scratch = found + words;
+
+	if (!all)
+		return -ENOMEM;
+	memset(all, 0xff, words * sizeof *all);
+	for (uint32_t i = 0; i < filter->n; i++) {
+		const struct lp_stage *stage = filter->stages[i];
+		bool known = stage->line_op == LP_LINE_CONTAINS || stage->line_op == LP_LINE_RE;
+
+		memset(found, 0, words * sizeof *found);
+		for (uint32_t k = 0; known && k < stage->n_line_matches; k++)
+			known = find_match(&stage->line_matches[k], stage->line_op == LP_LINE_RE, &grams, found, scratch);
+		for (size_t w = 0; known && w < words; w++)
+			all[w] &= found[w];
+	}
+	*ret_blocks = all;
+	return 0;
 }
 
 bool lp_line_filter_has_needle(const struct lp_line_filter *filter)

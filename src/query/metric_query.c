@@ -82,7 +82,7 @@ static int leaf_plan(struct lp_query *query, struct lp_worker *worker, struct lp
 	query->params.start_ns = leaf->first_ts;
 	query->params.end_ns = leaf->last_ts < INT64_MAX ? leaf->last_ts + 1 : INT64_MAX;
 	query->log = &leaf->range.log;
-	r = lp_plan_tasks(query, worker);
+	r = lp_plan_tasks(query, worker, leaf->filter);
 	leaf->plan = query->plan;
 	query->plan = (struct lp_items){ 0 };
 	query->n_tasks = leaf->first_task;

@@ -463,20 +463,20 @@ static int add_task(struct lp_query *query, const struct lp_task *task)
 	return 0;
 }
 
+/* Is the block to be left out?  (blocks as of lp_line_filter_blocks().) */
+static bool skipped(const uint64_t *blocks, uint32_t block)
+{
+	return blocks && !(blocks[block / 64] >> block % 64 & 1);
+}
+
 /* Runs come in stream order and streams fill blocks in order, so the items of one block are neighbours. */
-static int plan_segment(struct lp_query *query, struct lp_worker *worker, uint32_t seg)
+static int plan_streams(struct lp_query *query, uint32_t seg, const uint32_t *streams, uint32_t n, const uint64_t *blocks)
 {
 	const struct lp_segment *segment = lp_snapshot_segment(query->snapshot, seg);
-	const struct lp_segment_info *info = lp_segment_info(segment);
-	uint32_t *streams, n;
 	struct lp_task task = { .n = 0 };
+	uint32_t last_skipped = UINT32_MAX;
+	int r = 0;
 
-	if (info->max_ts < query->params.start_ns || info->min_ts >= query->params.end_ns)
-		return 0;
-	int r = lp_plan_match(query, query->log, segment, &worker->scratch, &streams, &n);
-
-	if (r < 0)
-		return r;
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
 		uint32_t first, runs;
 
@@ -489,6 +489,12 @@ static int plan_segment(struct lp_query *query, struct lp_worker *worker, uint32
 
 			if (lp_segment_run(segment, k, &run) < 0 || run.max_ts < query->params.start_ns || run.min_ts >= query->params.end_ns)
 				continue;
+			if (skipped(blocks, run.block)) {
+				if (run.block != last_skipped)
+					atomic_fetch_add_explicit(&query->count.blocks_skipped, 1, memory_order_relaxed);
+				last_skipped = run.block;
+				continue;
+			}
 			if (task.n && task.block != run.block) {
 				r = add_task(query, &task);
 				task.n = 0;
@@ -504,9 +510,28 @@ static int plan_segment(struct lp_query *query, struct lp_worker *worker, uint32
 				r = add_item(query, &(struct lp_item){ .stream = streams[i], .run = k, .seg = seg });
 		}
 	}
+	return r == 0 && task.n ? add_task(query, &task) : r;
+}
+
+static int plan_segment(struct lp_query *query, struct lp_worker *worker, uint32_t seg, const struct lp_line_filter *filter)
+{
+	const struct lp_segment *segment = lp_snapshot_segment(query->snapshot, seg);
+	const struct lp_segment_info *info = lp_segment_info(segment);
+	uint64_t *blocks = NULL;
+	uint32_t *streams, n;
+
+	if (info->max_ts < query->params.start_ns || info->min_ts >= query->params.end_ns)
+		return 0;
+	int r = lp_plan_match(query, query->log, segment, &worker->scratch, &streams, &n);
+
+	if (r < 0)
+		return r;
+	if (n)
+		r = lp_line_filter_blocks(filter, segment, &blocks);
+	if (r == 0)
+		r = plan_streams(query, seg, streams, n, blocks);
+	free(blocks);
 	free(streams);
-	if (r == 0 && task.n)
-		r = add_task(query, &task);
 	return r;
 }
 
@@ -587,12 +612,12 @@ static int task_oldest(const void *a, const void *b)
 	return x->min_ts < y->min_ts ? -1 : x->min_ts > y->min_ts;
 }
 
-int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker)
+int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker, const struct lp_line_filter *filter)
 {
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < lp_snapshot_segments(query->snapshot); i++)
-		r = lp_query_stopped(query) ? -ECANCELED : plan_segment(query, worker, i);
+		r = lp_query_stopped(query) ? -ECANCELED : plan_segment(query, worker, i, filter);
 	if (r == 0)
 		r = plan_live(query);
 	if (r < 0)

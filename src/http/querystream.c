@@ -596,6 +596,7 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 	params->discover = options.original ? NULL : &discover;
 	params->max_memory = (uint64_t)conf->query.max_query_memory;
 	params->max_series = (uint32_t)conf->limits.max_query_series;
+	params->split_ns = conf->limits.split_instant_metric_queries_by_interval * LP_NS_PER_MS;
 	params->deadline_mono_ns = lp_clock_mono_ns() + conf->limits.query_timeout * LP_NS_PER_MS;
 	job = make_job(worker, req, params, options);
 	if (!job) {

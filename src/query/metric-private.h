@@ -33,6 +33,7 @@ struct lp_leaf {
 };
 
 struct lp_metric_query {
+	const struct lp_expr *root;     /* the query's tree, or what splitting made of it */
 	struct lp_metric_grid grid;
 	struct lp_leaf *leaves;
 	uint32_t n;

@@ -103,8 +103,11 @@ static int metric_plan(struct lp_query *query, struct lp_worker *worker)
 	if (!m || !defs)
 		return -ENOMEM;
 	r = make_grid(query, &m->grid);
+	m->root = query->logql->root;
+	if (r == 0 && query->params.kind == LP_QUERY_INSTANT)
+		r = lp_metric_split(&query->arena, m->root, query->params.split_ns, &m->root);
 	if (r == 0)
-		r = lp_metric_leaves(query->logql->root, defs, MAX_LEAVES, &n);
+		r = lp_metric_leaves(m->root, defs, MAX_LEAVES, &n);
 	if (r == -E2BIG)
 		return lp_query_fail(query, 400, "BAD_QUERY", "the query has too many range aggregations: more than %u", MAX_LEAVES);
 	if (r < 0)
@@ -157,7 +160,7 @@ static int eval(struct lp_query *query, struct lp_matrix **matrices, struct lp_m
 			lp_matrix_free(&matrices[i]);
 		return r;
 	}
-	r = lp_metric_eval(query->logql->root, &m->grid, query->params.kind == LP_QUERY_INSTANT, matrices, m->n, query->params.max_series, result,
+	r = lp_metric_eval(m->root, &m->grid, query->params.kind == LP_QUERY_INSTANT, matrices, m->n, query->params.max_series, result,
 			   &status, &error);
 	if ((r == -EINVAL || r == -E2BIG) && error.len)
 		r = lp_query_fail(query, status, "BAD_QUERY", "%s", lp_buf_cstr(&error));

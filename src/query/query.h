@@ -49,6 +49,7 @@ struct lp_query_params {
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;
 	uint32_t max_series;
+	int64_t split_ns;               /* INSTANT: windows are split as Loki does; 0: not */
 };
 
 /* Where the answer goes.  All calls come from one engine thread at a time, in this order: begin once, write any number, end once.

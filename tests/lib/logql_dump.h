@@ -145,6 +145,7 @@ static void dump_expr(const struct lp_expr *e, struct lp_buf *out)
 		dump_str(&e->regex_text, out);
 		dump_expr(e->inner, out);
 		break;
+	case LP_EXPR_CONCAT: break;     /* no tree of the parser has it */
 	}
 	lp_buf_str(out, ") ");
 }

@@ -429,6 +429,52 @@ START_TEST(json)
 }
 END_TEST
 
+/* Instant queries as Loki's frontend splits them by the hour; NULL: the answer does not depend on it, or it is not split. */
+#define X "{x=\"y\"}"
+static const struct {
+	const char *query, *want;
+} splits[] = {
+	{ "max by (a)(rate(" X "[1h]))", NULL }, { "sum by (a)(rate(" X "[2h]))", NULL }, { "topk(2,rate(" X "[2h]))", NULL },
+	{ "max(quantile_over_time(0.5," X " | unwrap v[2h]))", NULL }, { "max(max_over_time(" X " | unwrap v[2h]))", NULL },
+	{ "max by (a)(rate(" X " | json[2h]))", NULL }, { "stddev(rate(" X "[2h]))", NULL },
+	{ "(max(rate(" X "[2h])) / max(rate(" X "[1h])))", NULL },
+	{ "max by (a)(rate(" X "[2h]))",
+	  "max by (a)((sum without ()(max by (a)(count_over_time(" X "[1h])) ++ max by (a)(count_over_time(" X "[1h] offset 1h0m0s))) / 7200))" },
+	{ "min(bytes_over_time(" X "[1h30m] offset 5m0s))",
+	  "min(sum without ()(min(bytes_over_time(" X "[1h] offset 5m0s)) ++ min(bytes_over_time(" X "[30m] offset 1h5m0s))))" },
+	{ "avg(count_over_time(" X " | logfmt[2h]))",
+	  "avg(avg(count_over_time(" X " | logfmt[1h])) ++ avg(count_over_time(" X " | logfmt[1h] offset 1h0m0s)))" },
+	{ "sum(min_over_time(" X " | unwrap v[2h]) by (a))",
+	  "sum(min by (a)(sum(min_over_time(" X " | unwrap v[1h]) by (a)) ++ sum(min_over_time(" X " | unwrap v[1h] offset 1h0m0s) by (a))))" },
+	{ "(2 * max(rate(" X " | unwrap v[2h])))",
+	  "(2 * max((sum without ()(max(sum_over_time(" X " | unwrap v[1h])) ++ max(sum_over_time(" X " | unwrap v[1h] offset 1h0m0s))) / 7200)))" },
+};
+
+START_TEST(instant_queries_are_split_as_loki_splits_them)
+{
+	const char *query = splits[_i].query, *want = splits[_i].want ? splits[_i].want : query;
+	struct lp_buf out = LP_BUF_INIT;
+	struct lp_arena arena = LP_ARENA_INIT;
+	struct lp_logql *logql = NULL;
+	const struct lp_expr *root = NULL;
+
+	ck_assert_msg(lp_logql_parse(query, strlen(query), &logql, &out) == 0, "%s: %s", query, lp_buf_cstr(&out));
+	ck_assert_int_eq(lp_metric_split(&arena, logql->root, 3600000000000, &root), 0);
+	lp_logql_print(root, &out);
+	ck_assert_str_eq(lp_buf_cstr(&out), want);
+	ck_assert_int_eq(lp_metric_split(&arena, logql->root, 0, &root), 0);
+	ck_assert_ptr_eq(root, logql->root);
+	/* Too many pieces are none. */
+	ck_assert_int_eq(lp_metric_split(&arena, logql->root, 1, &root), 0);
+	lp_buf_reset(&out);
+	lp_logql_print(root, &out);
+	ck_assert_str_eq(lp_buf_cstr(&out), query);
+	lp_arena_free(&arena);
+	lp_logql_free(&logql);
+	lp_buf_free(&out);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("metric_eval");
@@ -443,6 +489,7 @@ int main(void)
 	tcase_add_test(tc, group_left_does_not_explode);
 	tcase_add_test(tc, leaves_come_left_first_with_their_grouping);
 	tcase_add_test(tc, json);
+	tcase_add_loop_test(tc, instant_queries_are_split_as_loki_splits_them, 0, sizeof splits / sizeof splits[0]);
 	suite_add_tcase(suite, tc);
 	SRunner *runner = srunner_create(suite);
 

@@ -141,7 +141,8 @@ enum lp_bin_op {
 
 enum lp_match_card { LP_CARD_ONE_TO_ONE, LP_CARD_MANY_TO_ONE, LP_CARD_ONE_TO_MANY };
 
-enum lp_expr_kind { LP_EXPR_LOG, LP_EXPR_RANGE_AGG, LP_EXPR_VECTOR_AGG, LP_EXPR_BINARY, LP_EXPR_LITERAL, LP_EXPR_VECTOR, LP_EXPR_LABEL_REPLACE };
+enum lp_expr_kind { LP_EXPR_LOG, LP_EXPR_RANGE_AGG, LP_EXPR_VECTOR_AGG, LP_EXPR_BINARY, LP_EXPR_LITERAL, LP_EXPR_VECTOR, LP_EXPR_LABEL_REPLACE,
+		    LP_EXPR_CONCAT };   /* not of the parser: metric/split.c */
 
 struct lp_expr {
 	enum lp_expr_kind kind;
@@ -167,6 +168,8 @@ struct lp_expr {
 	/* LABEL_REPLACE */
 	struct lp_str dst, replacement, src, regex_text;
 	struct lp_regex *regex;                 /* anchored */
+	struct lp_expr **parts;                 /* CONCAT: the rows of all */
+	uint32_t n_parts;
 	bool parenthesised;                     /* printing */
 	uint32_t depth;                         /* of this tree, at most LP_LOGQL_MAX_DEPTH */
 };

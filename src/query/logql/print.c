@@ -359,6 +359,12 @@ void lp_logql_print(const struct lp_expr *e, struct lp_buf *out)
 		lp_buf_byte(out, ')');
 		break;
 	}
+	case LP_EXPR_CONCAT:
+		for (uint32_t i = 0; i < e->n_parts; i++) {
+			lp_buf_str(out, i ? " ++ " : "");
+			lp_logql_print(e->parts[i], out);
+		}
+		break;
 	}
 }
 

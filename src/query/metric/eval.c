@@ -9,6 +9,7 @@
 #include "store/format/labels.h"
 
 #include <errno.h>
+#include <string.h>
 
 /* ---- leaves ----------------------------------------------------------------------------------------------------- */
 
@@ -51,6 +52,13 @@ static int find_leaves(const struct lp_expr *expr, const struct lp_expr *around,
 	case LP_EXPR_BINARY:
 		r = find_leaves(expr->left, expr, leaves);
 		return r < 0 ? r : find_leaves(expr->right, expr, leaves);
+	case LP_EXPR_CONCAT:
+		for (uint32_t i = 0; i < expr->n_parts; i++) {
+			r = find_leaves(expr->parts[i], NULL, leaves);
+			if (r < 0)
+				return r;
+		}
+		return 0;
 	case LP_EXPR_LOG:
 		return -EINVAL;
 	case LP_EXPR_LITERAL:
@@ -144,6 +152,41 @@ static int eval_binary(struct eval *eval, const struct lp_expr *expr, struct val
 	return 0;
 }
 
+static int append(struct lp_matrix *to, const struct lp_matrix *from, uint32_t steps)
+{
+	struct lp_series *row;
+	int r = 0;
+
+	for (uint32_t i = 0; i < from->n && r == 0; i++) {
+		r = lp_matrix_row(to, from->series[i].labels, from->series[i].labels_len, steps, &row);
+		if (r < 0)
+			break;
+		memcpy(row->values, from->series[i].values, steps * sizeof *row->values);
+		memcpy(row->present, from->series[i].present, lp_series_words(steps) * sizeof *row->present);
+	}
+	return r;
+}
+
+/* The rows of all parts; equal label sets stay apart, the aggregation around takes them together. */
+static int eval_concat(struct eval *eval, const struct lp_expr *expr, struct value *ret_value)
+{
+	struct lp_matrix *all = NULL;
+	int r = lp_matrix_new(&all);
+
+	for (uint32_t i = 0; i < expr->n_parts && r == 0; i++) {
+		struct value part = { 0 };
+
+		r = eval_expr(eval, expr->parts[i], &part);
+		if (r == 0 && part.matrix)
+			r = append(all, part.matrix, eval->steps);
+		lp_matrix_free(&part.matrix);
+	}
+	if (r < 0)
+		lp_matrix_free(&all);
+	ret_value->matrix = all;
+	return r;
+}
+
 static int eval_expr(struct eval *eval, const struct lp_expr *expr, struct value *ret_value)
 {
 	switch (expr->kind) {
@@ -164,6 +207,8 @@ static int eval_expr(struct eval *eval, const struct lp_expr *expr, struct value
 		return 0;
 	case LP_EXPR_VECTOR:
 		return constant(eval->steps, expr->number, &ret_value->matrix);
+	case LP_EXPR_CONCAT:
+		return eval_concat(eval, expr, ret_value);
 	case LP_EXPR_LOG:
 		break;
 	}

@@ -3,7 +3,7 @@ src_query_libquery_a_SOURCES += \
 	src/query/metric/metric.h src/query/metric/metric-private.h src/query/metric/range-private.h \
 	src/query/metric/panes.c src/query/metric/state.c src/query/metric/keys.c src/query/metric/matrix.c \
 	src/query/metric/range.c src/query/metric/window.c \
-	src/query/metric/eval.c src/query/metric/vector_agg.c src/query/metric/binop.c src/query/metric/label_replace.c
+	src/query/metric/eval.c src/query/metric/split.c src/query/metric/vector_agg.c src/query/metric/binop.c src/query/metric/label_replace.c
 
 check_PROGRAMS += tests/unit/check_metric_range
 TESTS += tests/unit/check_metric_range

@@ -63,6 +63,10 @@ struct lp_metric_leaf {
 /* -E2BIG more than max; -EINVAL no metric query. */
 int lp_metric_leaves(const struct lp_expr *root, struct lp_metric_leaf *leaves, uint32_t max, uint32_t *ret_n);
 
+/* The tree that Loki's frontend makes of an instant query whose windows are longer than interval_ns (split.c), where it answers otherwise;
+ * root itself when it does not, or with interval 0.  New nodes live in the arena and borrow from root.  -ENOMEM. */
+int lp_metric_split(struct lp_arena *arena, const struct lp_expr *root, int64_t interval_ns, const struct lp_expr **ret_root);
+
 enum lp_metric_type { LP_METRIC_VECTOR, LP_METRIC_MATRIX, LP_METRIC_SCALAR };
 
 struct lp_metric_result {

@@ -253,6 +253,7 @@ void lp_metrics_write(struct lp_worker *worker, struct lp_buf *out, bool openmet
 	write_lanes(worker, &prom);
 	write_restarts(worker, &prom);
 	write_processes(worker, &prom);
+	lp_k8s_write(worker, &prom);
 	if (original) {
 		write_original(worker, &prom);
 		write_number(&prom, "lokiclone_uptime_seconds", "gauge", "Seconds since the start", uptime);

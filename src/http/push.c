@@ -294,6 +294,7 @@ static int decode(struct lp_push *push)
 		return 0;
 	}
 	push->decoded = true;
+	lp_k8s_pushed(push->worker, p->batch);
 	return 1;
 }
 

@@ -202,6 +202,9 @@ static int open_worker(struct lp_worker *worker)
 	lp_metricstream_open(worker);
 	lp_ratelimit_load(worker);
 	lp_auth_load(worker);
+	r = lp_k8s_open(worker);
+	if (r < 0)
+		return r;
 	r = lp_otlp_load(lp_worker_conf(worker), &worker->otlp, NULL);
 	if (r < 0)
 		return r;
@@ -254,6 +257,7 @@ static void run(struct lp_worker *worker)
 	lp_server_close(worker);
 	lp_metricstream_close(worker);
 	lp_ratelimit_close(worker);
+	lp_k8s_close(worker);
 	lp_push_close(worker);
 	lp_otlp_free(&worker->otlp);
 }

@@ -13,6 +13,7 @@
 #include <h2o.h>
 
 struct lp_worker;
+struct lp_k8s;
 
 /* One connection, from accept to close; hangs on the socket's on_close. */
 struct lp_conn {
@@ -95,6 +96,7 @@ struct lp_worker {
 	struct lp_queries query;
 	struct lp_metric_streams metric_streams;
 	struct lp_ratelimit limits;
+	struct lp_k8s *k8s;
 	h2o_linklist_t flushes;         /* of struct lp_flush: POST /flush that wait */
 	struct {
 		int64_t at_ns;
@@ -219,6 +221,13 @@ void lp_ratelimit_close(struct lp_worker *worker);
 bool lp_ratelimit_pass(struct lp_worker *worker, h2o_req_t *req, unsigned flags);
 /* Of the client, behind trusted proxies as well. */
 struct lp_addr lp_client_address(const struct lp_worker *worker, const h2o_req_t *req);
+
+/* k8s.c */
+struct lp_prom;
+int lp_k8s_open(struct lp_worker *worker);
+void lp_k8s_close(struct lp_worker *worker);
+void lp_k8s_pushed(struct lp_worker *worker, const struct lp_batch *batch);
+void lp_k8s_write(struct lp_worker *worker, const struct lp_prom *prom);
 
 /* metricstream.c */
 void lp_metricstream_open(struct lp_worker *worker);

@@ -139,6 +139,7 @@ int lp_batch_stream(struct lp_batch *batch, const uint8_t *labels, uint32_t labe
 	batch->streams[batch->n_streams++] = (struct lp_walrec_stream){
 		.hash = lp_labels_hash(labels, labels_len),
 		.labels_bytes = labels_len,
+		.labels_off = (uint32_t)(batch->labels.len - labels_len),       /* in the column; the record has its own */
 		.first_entry = batch->entries,
 		.min_ts = INT64_MAX,
 		.max_ts = INT64_MIN,
@@ -249,6 +250,15 @@ int lp_batch_entry_copy(struct lp_batch *batch, int64_t ts_ns, const char *line,
 uint32_t lp_batch_entries(const struct lp_batch *batch)
 {
 	return batch->entries;
+}
+
+const uint8_t *lp_batch_labels(const struct lp_batch *batch, uint32_t i, uint32_t *ret_len, uint64_t *ret_hash)
+{
+	if (i >= batch->n_streams)
+		return NULL;
+	*ret_len = batch->streams[i].labels_bytes;
+	*ret_hash = batch->streams[i].hash.lo;
+	return batch->labels.p + batch->streams[i].labels_off;
 }
 
 uint64_t lp_batch_text_bytes(const struct lp_batch *batch)

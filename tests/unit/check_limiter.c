@@ -1,11 +1,13 @@
-/* Rate limits: the algorithm, many clients in one table, several processes; addresses and who stands behind a proxy. */
+/* Tables of fixed size.  Rate limits: the algorithm, many clients in one table, several processes; addresses and who stands behind a proxy. */
 #include "common/bytes.h"
 #include "common/net.h"
 #include "shm/limiter.h"
+#include "shm/pairs.h"
 #include "shm/region-private.h"
 
 #include <check.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -190,6 +192,65 @@ START_TEST(clients_behind_proxies)
 }
 END_TEST
 
+static int add(struct lp_pairs *pairs, const char *value, uint32_t max, uint32_t now_s)
+{
+	return lp_pairs_add(pairs, "k8s_pod", 7, value, strlen(value), max, now_s, 60);
+}
+
+static unsigned used(void)
+{
+	struct lp_pair pair;
+	unsigned n = 0;
+
+	for (uint32_t i = 0; i < LP_PAIRS_MAX + 3; i++)
+		n += (unsigned)lp_pairs_read(region, 0, i, &pair);
+	return n;
+}
+
+START_TEST(pairs_are_bounded_and_age)
+{
+	struct lp_pairs *pairs;
+	char value[200];
+	struct lp_pair pair;
+
+	ck_assert_int_eq(lp_pairs_open(region, 0, &pairs), 0);
+	for (unsigned i = 0; i < 100; i++) {
+		snprintf(value, sizeof value, "pod-%u", i % 20);
+		ck_assert_int_eq(add(pairs, value, 20, 1000), 0);
+	}
+	ck_assert_uint_eq(used(), 20);
+	ck_assert_int_eq(add(pairs, "one-more", 20, 1000), -ENOBUFS);
+	ck_assert_int_eq(add(pairs, "pod-3", 20, 1050), 0);
+	/* All but pod-3 are too old now, and give way one by one. */
+	for (unsigned i = 0; i < 19; i++) {
+		snprintf(value, sizeof value, "new-%u", i);
+		ck_assert_int_eq(add(pairs, value, 20, 1061), 0);
+	}
+	ck_assert_int_eq(add(pairs, "pod-0", 20, 1061), -ENOBUFS);
+	ck_assert_int_eq(add(pairs, "pod-3", 20, 1061), 0);
+	ck_assert_uint_eq(used(), 20);
+	memset(value, 'x', sizeof value);
+	value[129] = 0;
+	ck_assert_int_eq(add(pairs, value, 30, 1061), -ENOBUFS);
+	value[128] = 0;
+	ck_assert_int_eq(add(pairs, value, 30, 1062), 0);       /* within one second a full table is not searched again */
+	ck_assert_int_eq(lp_pairs_read(region, 0, 20, &pair), 1);
+	ck_assert(pair.name_len == 7 && pair.value_len == 128 && pair.seen_s == 1062 && !memcmp(pair.value, value, 128));
+	lp_pairs_close(&pairs);
+	/* A worker died in the middle of a change; its successor knows the others and can use the place. */
+	struct { _Atomic uint32_t seq; } *third = lp_region_at(region, region->want.pairs_off + 2 * (8 + sizeof pair), 8);
+
+	atomic_fetch_or(&third->seq, 1);
+	ck_assert_uint_eq(used(), 20);
+	ck_assert_int_eq(lp_pairs_open(region, 0, &pairs), 0);
+	ck_assert_int_eq(add(pairs, "pod-3", 21, 1062), 0);
+	ck_assert_uint_eq(used(), 20);
+	ck_assert_int_eq(add(pairs, "after", 21, 1062), 0);
+	ck_assert_uint_eq(used(), 21);
+	lp_pairs_close(&pairs);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("limiter");
@@ -200,6 +261,7 @@ int main(void)
 	tcase_add_test(limits, lowered_limits_and_stray_words_pass);
 	tcase_add_test(limits, full_sets_forget_the_nearest_to_rest);
 	tcase_add_test(limits, processes_share_a_limit);
+	tcase_add_test(limits, pairs_are_bounded_and_age);
 	suite_add_tcase(suite, limits);
 	tcase_add_test(net_case, networks);
 	tcase_add_test(net_case, clients_behind_proxies);

@@ -39,6 +39,7 @@ struct lp_region_shm {
 	uint64_t routes_off;            /* routestat.c, one table per worker */
 	uint64_t limits_off;            /* limiter.c */
 	uint64_t pairs_off;             /* pairs.c, one table per worker */
+	uint64_t rates_off;             /* rate.c */
 	struct lp_gate_shm gate;
 	struct lp_state_shm state;
 };
@@ -68,5 +69,6 @@ uint32_t lp_stat_row_bytes(void);
 uint64_t lp_routestat_bytes(void);      /* of one worker */
 uint64_t lp_limiter_bytes(void);
 uint64_t lp_pairs_bytes(void);          /* of one worker */
+uint64_t lp_rate_bytes(void);
 
 #endif

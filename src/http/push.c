@@ -22,6 +22,8 @@
 #include <strings.h>
 #include <unistd.h>
 
+#define RATE_RETRY_SECONDS 1    /* after a rate was exceeded */
+#define RATE_RETRY_TEXT "1"
 #define KEEP_BUFFER_BYTES (1u << 20)
 
 struct lp_push {
@@ -115,6 +117,8 @@ static void answer(struct lp_push *push)
 	lp_stat_observe_us(worker->stat, LP_STAT_PUSH_SECONDS, (uint64_t)(lp_clock_mono_ns() - push->started_ns) / 1000);
 	if (push->status >= 400) {
 		rejected(push);
+		if (push->status == 429)
+			lp_header(req, "retry-after", RATE_RETRY_TEXT);
 		reply_error(push, push->status, push->message.base);
 	} else if (push->format == LP_PUSH_ORIGINAL_JSON || push->format == LP_PUSH_ORIGINAL_MSGPACK) {
 		n = snprintf(body, sizeof body, "{\"accepted\":%u}", push->accepted);
@@ -196,8 +200,12 @@ static void fill_limits(const struct lp_conf *conf, struct lp_push_limits *limit
 		limits->oldest_ns = now - conf->storage.retention_days * LP_NS_PER_DAY;
 	if (conf->ingest.max_age > 0 && now - conf->ingest.max_age * LP_NS_PER_MS > limits->oldest_ns)
 		limits->oldest_ns = now - conf->ingest.max_age * LP_NS_PER_MS;
+	if (conf->limits.reject_old_samples && now - conf->limits.reject_old_samples_max_age * LP_NS_PER_MS > limits->oldest_ns)
+		limits->oldest_ns = now - conf->limits.reject_old_samples_max_age * LP_NS_PER_MS;
 	if (conf->ingest.max_future > 0)
 		limits->newest_ns = now + conf->ingest.max_future * LP_NS_PER_MS;
+	if (conf->limits.creation_grace_period > 0 && now + conf->limits.creation_grace_period * LP_NS_PER_MS < limits->newest_ns)
+		limits->newest_ns = now + conf->limits.creation_grace_period * LP_NS_PER_MS;
 }
 
 static const char *corrupt_text(enum lp_content_encoding encoding)
@@ -251,8 +259,23 @@ static void take_result(struct lp_push *push, const struct lp_push_result *resul
 	for (int i = 0; i < LP_DISCARD_REASONS; i++)
 		if (result->discarded[i])
 			lp_stat_add(worker->stat, LP_STAT_DISCARD_LINE_TOO_LONG + i, result->discarded[i]);
-	if (result->status >= 400 && !result->accepted)
+	if (result->status >= 400 && result->status != 429 && !result->accepted)
 		lp_stat_add(worker->stat, LP_STAT_DISCARD_BAD_BODY, 1);
+}
+
+/* True: the tenant's rate is used up, and it has answered. */
+static bool over_rate(struct lp_push *push)
+{
+	struct lp_batch *batch = push->worker->push.batch;
+	char text[512];
+
+	if (lp_rates_take(push->worker, push->tenant, lp_batch_entries(batch), lp_batch_text_bytes(batch) + lp_batch_metadata_bytes(batch), text,
+			  sizeof text))
+		return false;
+	lp_batch_reset(batch);
+	push->accepted = 0;
+	give_up(push, 429, RATE_RETRY_SECONDS, text);
+	return true;
 }
 
 /* 1: entries are in the batch and have to be stored; 0: it has answered. */
@@ -271,6 +294,7 @@ static int decode(struct lp_push *push)
 		return 0;
 	fill_limits(lp_worker_conf(push->worker), &limits);
 	limits.otlp = lp_otlp_rules(push->worker->otlp);
+	lp_rates_of_streams(push->worker, &limits);
 	lp_batch_reset(p->batch);
 	lp_buf_reset(&p->result.message);
 	memset(p->result.discarded, 0, sizeof p->result.discarded);
@@ -293,6 +317,8 @@ static int decode(struct lp_push *push)
 		answer(push);
 		return 0;
 	}
+	if (over_rate(push))
+		return 0;
 	push->decoded = true;
 	lp_k8s_pushed(push->worker, p->batch);
 	return 1;

@@ -141,6 +141,11 @@ bool lp_tenant(struct lp_worker *worker, h2o_req_t *req, h2o_iovec_t *ret_tenant
 /* The same for queries, which may name several, separated by |: ascending, each once, in memory of the request. */
 bool lp_tenants(struct lp_worker *worker, h2o_req_t *req, h2o_iovec_t *ret_tenants, bool *ret_several);
 
+/* rates.c: per_stream_rate_limit into the decoder's limits. */
+void lp_rates_of_streams(struct lp_worker *worker, struct lp_push_limits *limits);
+/* ingestion_rate_mb: may the tenant push that much now?  False: counted as discarded, and the text of the 429. */
+bool lp_rates_take(struct lp_worker *worker, h2o_iovec_t tenant, uint32_t lines, uint64_t bytes, char *text, size_t text_size);
+
 /* reply.c: all of them end the request.  Bodies are copied. */
 #define LP_TEXT "text/plain; charset=utf-8"
 #define LP_JSON "application/json; charset=UTF-8"

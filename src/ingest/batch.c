@@ -266,6 +266,11 @@ uint64_t lp_batch_text_bytes(const struct lp_batch *batch)
 	return batch->text.len - batch->entries;
 }
 
+uint64_t lp_batch_metadata_bytes(const struct lp_batch *batch)
+{
+	return batch->meta.len;
+}
+
 uint32_t lp_batch_encoded_bytes(const struct lp_batch *batch)
 {
 	if (!batch->entries)

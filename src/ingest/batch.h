@@ -30,6 +30,7 @@ uint32_t lp_batch_entries(const struct lp_batch *batch);
 uint64_t lp_batch_text_bytes(const struct lp_batch *batch);     /* line bytes without the newlines */
 /* Canonical labels and hash of the batch's stream `i`, valid until the batch is changed; NULL behind the last. */
 const uint8_t *lp_batch_labels(const struct lp_batch *batch, uint32_t i, uint32_t *ret_len, uint64_t *ret_hash);
+uint64_t lp_batch_metadata_bytes(const struct lp_batch *batch); /* as stored */
 /* Size of the record, 0 when there is no entry. */
 uint32_t lp_batch_encoded_bytes(const struct lp_batch *batch);
 /* Write the record (exactly lp_batch_encoded_bytes()) to `to`, 16-byte aligned, crc included. */

@@ -6,6 +6,7 @@
 #include "ingest/decode-private.h"
 
 #include "common/assert.h"
+#include "common/bytes.h"
 #include "common/rfc3339.h"
 #include "common/utf8.h"
 
@@ -387,6 +388,32 @@ void lp_push_entry_out_of_time(struct lp_push *push, bool future)
 }
 
 /* 1: keep it, 0: refused and counted. */
+/* As Loki prints sizes: 3.1MB, of 1000 bytes each step. */
+static const char *size_text(char out[32], uint64_t bytes)
+{
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+	double v = (double)bytes;
+	unsigned unit = 0;
+
+	for (; v >= 1000 && unit + 1 < LP_ARRAY_LEN(units); unit++)
+		v /= 1000;
+	(void)snprintf(out, 32, unit && v < 10 ? "%.1f%s" : "%.0f%s", v, units[unit]);
+	return out;
+}
+
+static int judge_rate(struct lp_push *push, uint64_t bytes)
+{
+	const struct lp_push_limits *lim = push->limits;
+	char limit[32], size[32];
+
+	if (lim->take_stream(lim->take_ctx, push->batch->streams[push->batch->n_streams - 1].hash.lo, bytes))
+		return 1;
+	return discard(push, LP_DISCARD_PER_STREAM_RATE_LIMIT,
+		       "Per stream rate limit exceeded (limit: %s/sec) while attempting to ingest for stream '%s' totaling %s, consider splitting a "
+		       "stream via additional labels or contact your Loki administrator to see if the limit can be increased",
+		       size_text(limit, lim->stream_rate), stream_text(push), size_text(size, bytes));
+}
+
 static int judge_entry(struct lp_push *push, int64_t ts, size_t line_len)
 {
 	const struct lp_push_limits *lim = push->limits;
@@ -419,7 +446,7 @@ static int judge_entry(struct lp_push *push, int64_t ts, size_t line_len)
 			       "stream '%s' has too many structured metadata labels: '%llu', limit: '%u'. Please see "
 			       "`limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it",
 			       stream_text(push), (unsigned long long)push->meta.total, max);
-	return 1;
+	return lim->take_stream ? judge_rate(push, line_len + push->meta.bytes) : 1;
 }
 
 static int encode_metadata(struct lp_push *push)
@@ -599,6 +626,8 @@ static void finish(struct lp_push *push, bool fatal)
 	} else if (push->n_errors) {
 		lp_buf_str(&result->message, original ? "Validation error: " : "");
 		write_errors(push, &result->message);
+		if (result->discarded[LP_DISCARD_PER_STREAM_RATE_LIMIT])
+			result->status = 429;   /* what else was refused will be refused again, these may come again */
 	} else {
 		result->status = original ? 200 : 204;
 	}

@@ -24,7 +24,7 @@ enum lp_discard {
 	LP_DISCARD_LINE_TOO_LONG, LP_DISCARD_TOO_OLD, LP_DISCARD_TOO_NEW, LP_DISCARD_INVALID_LABELS,
 	LP_DISCARD_MISSING_LABELS, LP_DISCARD_MAX_LABEL_NAMES, LP_DISCARD_LABEL_NAME_TOO_LONG,
 	LP_DISCARD_LABEL_VALUE_TOO_LONG, LP_DISCARD_DUPLICATE_LABEL_NAMES, LP_DISCARD_METADATA_TOO_LARGE,
-	LP_DISCARD_METADATA_TOO_MANY, LP_DISCARD_REASONS
+	LP_DISCARD_METADATA_TOO_MANY, LP_DISCARD_PER_STREAM_RATE_LIMIT, LP_DISCARD_REASONS
 };
 
 /* Where attributes of OTLP logs go: the first rule that names one counts; without any it is structured metadata. */
@@ -52,12 +52,16 @@ struct lp_push_limits {
 	int64_t oldest_ns;                      /* older entries are refused (retention); INT64_MIN: none */
 	int64_t newest_ns;                      /* later entries are refused; INT64_MAX: none */
 	int64_t now_ns;
+	uint64_t stream_rate;                   /* bytes per second, for the text */
+	/* May `bytes` more of the stream come now?  NULL: any. */
+	bool (*take_stream)(void *ctx, uint64_t stream_hash, uint64_t bytes);
+	void *take_ctx;
 	const struct lp_otlp_rules *otlp;       /* NULL: none */
 	bool unknown_service;                   /* a stream without labels is {service_name="unknown_service"}, as in Loki; not the original API's */
 };
 
 struct lp_push_result {
-	int status;                             /* HTTP status to answer once the batch (if any) is committed: 204/200, 400, 413, 422 */
+	int status;                             /* HTTP status to answer once the batch (if any) is committed: 204/200, 400, 413, 422, 429 */
 	uint32_t accepted;                      /* entries in the batch */
 	uint64_t discarded[LP_DISCARD_REASONS]; /* lines */
 	struct lp_buf message;                  /* text for a status >= 400; bounded; owned by the caller */

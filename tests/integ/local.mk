@@ -32,5 +32,5 @@ EXTRA_DIST += tests/fixtures/grafana-requests.json
 INTEG_TESTS += tests/integ/37-random-queries.py
 EXTRA_DIST += tests/lib/logqlgen.py
 
-INTEG_TESTS += tests/integ/38-discover.py
+INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
 INTEG_TESTS += tests/integ/22-compaction.py

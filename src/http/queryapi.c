@@ -228,9 +228,9 @@ void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, s
 	lp_api_submit(worker, req, &form, &params, "label_values");
 }
 
-void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+static void index_stats(struct lp_worker *worker, h2o_req_t *req, bool shards, const char *route)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_INDEX_STATS };
+	struct lp_query_params params = { .kind = LP_QUERY_INDEX_STATS, .shards = shards };
 	struct lp_buf error = LP_BUF_INIT;
 	struct lp_form form = LP_FORM_INIT;
 
@@ -240,7 +240,17 @@ void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *na
 		lp_api_bad(req, &form, &error);
 		return;
 	}
-	lp_api_submit(worker, req, &form, &params, "index_stats");
+	lp_api_submit(worker, req, &form, &params, route);
+}
+
+void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	index_stats(worker, req, false, "index_stats");
+}
+
+void lp_api_index_shards(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
+{
+	index_stats(worker, req, true, "index_shards");
 }
 
 /* match[] and match, each as often as wanted; 0 or an error text. */

@@ -40,6 +40,7 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ GET | POST, "/loki/api/v1/format_query", lp_api_format_query, 0 },
 	{ GET | POST, "/loki/api/v1/index/volume", lp_api_volume, 0 },
 	{ GET | POST, "/loki/api/v1/query_range", lp_api_query_range, 0 },
+	{ GET | POST, "/loki/api/v1/index/shards", lp_api_index_shards, 0 },
 	{ GET | POST, "/loki/api/v1/index/stats", lp_api_index_stats, 0 },
 	{ GET | POST, "/loki/api/v1/patterns", lp_api_patterns, 0 },
 	{ GET | POST, "/loki/api/v1/labels", lp_api_labels, 0 },

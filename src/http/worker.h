@@ -192,6 +192,7 @@ void lp_api_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, s
 void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_series(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_index_shards(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
 /* lokiapi.c */
 void lp_api_format_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);

@@ -1,4 +1,6 @@
 /* index/stats: numbers of distinct entries, their bytes, streams and chunks for a selector and a time range.
+ * index/shards asks for parts of the streams that may be queried one by one; a query here is split among threads by itself, so there
+ * is one part, all of them.
  * chunks: blocks with an entry in the range, plus one for each stream with live ones (as Loki's head chunk).
  * Process: worker, pool threads. */
 #include "query/counting.h"
@@ -50,8 +52,15 @@ static int stats_finish(struct lp_query *query)
 
 	if (r < 0)
 		return r;
+	if (query->params.shards)
+		lp_buf_str(&query->out, "{\"shards\":[{\"bounds\":{\"min\":0,\"max\":18446744073709551615},\"stats\":");
 	lp_buf_printf(&query->out, "{\"streams\":%llu,\"chunks\":%llu,\"bytes\":%llu,\"entries\":%llu}", (unsigned long long)st->streams,
 		      (unsigned long long)chunks, (unsigned long long)st->bytes, (unsigned long long)st->entries);
+	if (query->params.shards) {
+		lp_buf_str(&query->out, "}],\"statistics\":");
+		lp_result_stats_json(query);
+		lp_buf_byte(&query->out, '}');
+	}
 	return lp_out_flush(query, true);
 }
 

@@ -45,6 +45,7 @@ struct lp_query_params {
 	bool forward;
 	bool categorize;                /* log queries: metadata and parsed labels beside each line instead of in the stream */
 	uint32_t field_limit;           /* DETECTED_FIELDS: fields, or values */
+	bool shards;                    /* INDEX_STATS: as the list of index/shards */
 	bool by_labels;                 /* VOLUME: aggregateBy=labels */
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;

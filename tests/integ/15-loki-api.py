@@ -291,6 +291,15 @@ def log_level(s):
     assert set_level('debug').status == 200 and current() == 'Current log level is debug'
 
 
+def shards(s):
+    """One shard, which is everything, with the numbers of index/stats."""
+    params = {'query': '{app=~".+"}', 'start': base, 'end': base + 3600 * S, 'targetBytesPerShard': '1MB'}
+    r = s.get('/loki/api/v1/index/shards', params).json()
+    stats = s.stats('{app=~".+"}', base, base + 3600 * S)
+    assert stats['entries'] > 0 and r['shards'] == [{'bounds': {'min': 0, 'max': 2**64 - 1}, 'stats': stats}] and 'summary' in r['statistics'], r
+    text_error(s.get('/loki/api/v1/index/shards', {'query': '{'}), 400, 'parse error')
+
+
 with Server(OPTIONS) as s:
     s.start()
     format_query(s)
@@ -309,15 +318,6 @@ with Server(OPTIONS) as s:
     status(s)
     log_level(s)
     assert s.stop() == 0
-
-
-def shards(s):
-    """One shard, which is everything, with the numbers of index/stats."""
-    params = {'query': '{app=~".+"}', 'start': base, 'end': base + 3600 * S, 'targetBytesPerShard': '1MB'}
-    r = s.get('/loki/api/v1/index/shards', params).json()
-    stats = s.stats('{app=~".+"}', base, base + 3600 * S)
-    assert stats['entries'] > 0 and r['shards'] == [{'bounds': {'min': 0, 'max': 2**64 - 1}, 'stats': stats}] and 'summary' in r['statistics'], r
-    text_error(s.get('/loki/api/v1/index/shards', {'query': '{'}), 400, 'parse error')
 
 
 OTLP_CONFIG = {

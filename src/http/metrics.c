@@ -16,6 +16,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#define WEBHOOKS_MAX (256u << 10)
+
 struct proc_sample {
 	char name[24];
 	double cpu_seconds;
@@ -240,6 +242,33 @@ static void write_handlers(struct lp_worker *worker, const struct lp_prom *prom)
 	}
 }
 
+/* What the notifier says about its web hook targets: a file that it replaces whole.  OpenMetrics names a counter without "_total"
+ * in HELP and TYPE. */
+static void write_webhooks(struct lp_worker *worker, const struct lp_prom *prom)
+{
+	static const char suffix[] = "_total ";
+	struct lp_buf path = LP_BUF_INIT, text = LP_BUF_INIT;
+	char *p = lp_buf_reserve(&text, WEBHOOKS_MAX);
+	ssize_t n = -1;
+
+	lp_buf_printf(&path, "%s/notify/webhooks.metrics", worker->proc->data_dir);
+	if (p)
+		n = slurp(lp_buf_cstr(&path), p, WEBHOOKS_MAX);
+	for (char *line = p, *end; n > 0 && (end = strchr(line, '\n')); line = end + 1) {
+		char *total = NULL;
+
+		*end = '\0';
+		if (prom->openmetrics && *line == '#')
+			total = strstr(line, suffix);
+		if (total)
+			memmove(total, total + strlen(suffix) - 1, strlen(total + strlen(suffix) - 1) + 1);
+		lp_buf_str(prom->out, line);
+		lp_buf_byte(prom->out, '\n');
+	}
+	lp_buf_free(&path);
+	lp_buf_free(&text);
+}
+
 void lp_metrics_write(struct lp_worker *worker, struct lp_buf *out, bool openmetrics)
 {
 	const struct lp_prom prom = { out, openmetrics };
@@ -254,6 +283,7 @@ void lp_metrics_write(struct lp_worker *worker, struct lp_buf *out, bool openmet
 	write_restarts(worker, &prom);
 	write_processes(worker, &prom);
 	lp_k8s_write(worker, &prom);
+	write_webhooks(worker, &prom);
 	if (original) {
 		write_original(worker, &prom);
 		write_number(&prom, "lokiclone_uptime_seconds", "gauge", "Seconds since the start", uptime);

@@ -14,5 +14,5 @@ check_PROGRAMS += tests/unit/check_master
 TESTS += tests/unit/check_master
 tests_unit_check_master_SOURCES = tests/unit/check_master.c
 tests_unit_check_master_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_check_master_LDADD = src/master/libmaster.a src/http/libhttp.a $(QUERY_LIBS) src/conf/libconf.a shm/libshm.a src/common/libcommon.a \
+tests_unit_check_master_LDADD = src/master/libmaster.a src/http/libhttp.a src/notify/libhooks.a $(QUERY_LIBS) src/conf/libconf.a shm/libshm.a src/common/libcommon.a \
 	$(CHECK_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS)

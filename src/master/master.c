@@ -8,6 +8,7 @@
 
 #include "common/log.h"
 #include "http/otlp.h"
+#include "notify/hooks/module.h"
 
 #include <errno.h>
 #include <sched.h>
@@ -158,6 +159,9 @@ int lp_master_main(int argc, char **argv)
 
 	if (r == 0) {
 		r = lp_otlp_load(conf, NULL, &error);
+		/* Only when asked: a secret that is missing is no reason to take no logs. */
+		if (r == 0 && args.check)
+			r = lp_hooks_check(conf, &error);
 		if (r < 0)
 			lp_conf_free(&conf);
 	}

@@ -6,6 +6,7 @@
  * waits for it, and a WAL file that it has pinned only waits until the master has replaced it.  What it must remember is in
  * files that its modules write before they act. */
 #include "notify/notify.h"
+#include "notify/hooks/module.h"
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -27,6 +28,7 @@
 
 /* In the order in which events go: who tells before who sends. */
 static const struct lp_notify_module *const modules[] = {
+	&lp_hooks_module,
 	NULL
 };
 

@@ -10,6 +10,7 @@ retried), nothing half, also after a restart, and logpulsectl verify must find t
 import os, random, signal, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
+from hookstub import HookStub
 
 # point: passages before it strikes (so that it strikes in the middle of the load)
 POINTS = {
@@ -19,6 +20,7 @@ POINTS = {
     'seal-start': 2, 'seal-chunks-written': 2, 'seal-index-written': 2, 'seal-chunks-renamed': 2, 'seal-index-renamed': 2,
     'seal-done': 2,
     'compact-start': 2, 'compact-visible': 2, 'compact-unlinked': 5, 'compact-done': 1,
+    'hook-answered': 20, 'hook-queue-copied': 2,
     'lane-reserved': 40, 'lane-committed': 40, 'lane-released': 40,
 }
 SMALL = {'storage.wal_file_min': '128KiB', 'storage.wal_file_max': '256KiB', 'storage.retention_days': 0, 'storage.min_free_bytes': 0}
@@ -48,15 +50,28 @@ def finish(server, loads, what):
     return n
 
 
+HOOKS = """
+webhooks:
+  - {name: all, url: "%s/all", events: [log], rate_limit: 0, batch_wait: 0s, max_bytes: 16KiB, queue_size: 64KiB}
+"""
+
+
 def at_point(point, passages):
     with Server(SMALL) as s:
-        marker = s.tmp + '/struck'
+        marker, stub = s.tmp + '/struck', None
+        if point.startswith('hook-'):
+            stub = HookStub()
+            open(s.tmp + '/webhooks.yaml', 'w').write(HOOKS % stub.url)
+            s.options = dict(SMALL, webhooks_file=s.tmp + '/webhooks.yaml')
         s.start(env={'LOGPULSE_FAULT': '%s:%d' % (point, passages), 'LOGPULSE_FAULT_ONCE': marker})
         loads = loads_for(s)
         for l in loads:
             l.start()
         wait_for('the fault point %s to be reached' % point, lambda: os.path.exists(marker), 120)
         n = finish(s, loads, point)
+        if stub:
+            assert stub.ids('/all'), 'no web hook was sent'
+            stub.close()
         print('%-22s %7d acknowledged lines, none lost, none doubled; errors seen by clients: %s'
               % (point, n, {k: sum(l.errors.get(k, 0) for l in loads) for l in loads for k in l.errors}))
 

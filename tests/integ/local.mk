@@ -34,3 +34,5 @@ EXTRA_DIST += tests/lib/logqlgen.py
 
 INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
 INTEG_TESTS += tests/integ/22-compaction.py
+INTEG_TESTS += tests/integ/75-webhooks.py
+EXTRA_DIST += tests/lib/hookstub.py

@@ -1,0 +1,69 @@
+"""A receiver of web hooks that misbehaves on demand.  Python standard library only."""
+import http.server, json, socket, threading
+
+
+class HookStub:
+    """got: (path, headers, body bytes) of every request that was answered 2xx, in order.  answers[path] is what the path does:
+    a status, (status, headers), 'hang' until released, 'close' without an answer; default 200.  tries[path] counts requests."""
+
+    def __init__(self, port=0):
+        stub = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = 'HTTP/1.1'
+
+            def do_POST(self):
+                body = self.rfile.read(int(self.headers['Content-Length']))
+                with stub.lock:
+                    stub.tries[self.path] = stub.tries.get(self.path, 0) + 1
+                    stub.seen.append((self.path, dict(self.headers), body))
+                    answer = stub.answers.get(self.path, 200)
+                if answer == 'hang':
+                    stub.release.wait()
+                    answer = 'close'
+                if answer == 'close':
+                    self.close_connection = True
+                    self.connection.shutdown(socket.SHUT_RDWR)
+                    return
+                status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                if 200 <= status < 300:
+                    with stub.lock:
+                        stub.got.append((self.path, dict(self.headers), body))
+                self.send_response(status)
+                for k, v in headers.items():
+                    self.send_header(k, v)
+                self.send_header('Content-Length', '0')
+                self.end_headers()
+
+            def log_message(self, *_):
+                pass
+
+        self.lock, self.release = threading.Lock(), threading.Event()
+        self.got, self.seen, self.tries, self.answers = [], [], {}, {}
+
+        class Quiet(http.server.ThreadingHTTPServer):
+            daemon_threads = True
+
+            def handle_error(self, *_):
+                pass                    # clients that are killed are what this is for
+
+        self.http = Quiet(('127.0.0.1', port), Handler)
+        self.port = self.http.server_address[1]
+        self.url = 'http://127.0.0.1:%d' % self.port
+        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+
+    def of(self, path):
+        with self.lock:
+            return [json.loads(b) for p, _, b in self.got if p == path]
+
+    def ids(self, path):
+        with self.lock:
+            return [h['Idempotency-Key'] for p, h, _ in self.got if p == path]
+
+    def messages(self, path):
+        return [e['message'] for b in self.of(path) for e in b['entries']]
+
+    def close(self):
+        self.release.set()
+        self.http.shutdown()
+        self.http.server_close()

@@ -29,6 +29,7 @@ static const struct {
 	{ "| logfmt --strict", "__error__=mine __error_details__=mine a=\"x", "= | __error__=LogfmtParserErr __error_details__=?" },
 	{ "| logfmt --strict", "__error__=mine a=x", "= | __error__=mine a=x" },
 	{ "| logfmt q=\"a\", r=\"zz\"", "a=1 b=2", "= | q=1 r=" },
+	{ "| logfmt q=\"a_b\"", "a-b=1", "= | q=1" }, { "| json x=\"a\"", "{\"a\":[\"\\u00e9\\\"\"]}", "= | x=[\"\xc3\xa9\"\"]" },
 	{ "| regexp \"(?P<m>[A-Z]+) (?P<p>/\\\\S*)?\"", "GET /x", "= | m=GET p=/x" }, { "| pattern \"<m> <_> <p>;\"", "GET a b; c", "= | m=GET p=b" },
 	{ "| unpack", "{\"_entry\":\"new\",\"k\":\"v\",\"n\":1}", "new | k=v" }, { "| unpack", "{\"k\":\"v\"}", "= |" },
 	{ "| logfmt | a>1 and b<2s, c>=1KB", "a=1.5 b=1999ms c=2KiB", "= | a=1.5 b=1999ms c=2KiB" }, { "| logfmt | nope!=1", "a=1", "" },

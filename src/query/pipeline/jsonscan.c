@@ -257,7 +257,8 @@ const char *lp_json_text(struct lp_pipeline_state *st, const struct lp_json_valu
 	const char *s;
 
 	*ret_len = v->len;
-	if (v->type != LP_JSON_STRING)
+	/* Loki undoes escapes in the text of an array as well. */
+	if (v->type != LP_JSON_STRING && v->type != LP_JSON_ARRAY)
 		return v->type == LP_JSON_NULL ? (*ret_len = 0, "") : v->s;
 	if (!lp_json_unescape(st, v->s, v->len, &s, ret_len)) {
 		*ret_len = 0;

@@ -214,9 +214,9 @@ bool lp_run_logfmt(struct lp_pipeline_state *st, const struct lp_step *step)
 	return true;
 }
 
-static bool is_key(const struct lp_logfmt_pairs *it, const struct lp_str *s)
+static bool is_key(const char *name, size_t len, const struct lp_str *s)
 {
-	return s->len == it->key_len && !memcmp(s->s, it->key, s->len);
+	return s->len == len && !memcmp(s->s, name, len);
 }
 
 /* Labels of expressions that found nothing are empty. */
@@ -235,6 +235,7 @@ bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step
 {
 	const struct lp_stage *stage = step->stage;
 	struct lp_logfmt_pairs it = { .st = st, .s = st->line, .n = st->line_len };
+	size_t len;
 	int r;
 
 	if (lp_hints_none(st))
@@ -247,12 +248,17 @@ bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step
 			}
 			continue;
 		}
+		/* The key as a label's name: a_b finds the pair a-b=1, as in Loki. */
+		const char *name = lp_sanitize(st, "", 0, it.key, it.key_len, &len);
+
+		if (!name)
+			return true;
 		for (uint32_t i = 0; i < stage->n_extractions; i++) {
 			const struct lp_path *path = stage->extractions[i].path;
 			const struct lp_str *label = &stage->extractions[i].label;
 
 			/* A pair with the name of the label counts as well (Loki). */
-			if (is_key(&it, &path->steps[0].key) || is_key(&it, label))
+			if (is_key(name, len, &path->steps[0].key) || is_key(name, len, label))
 				lp_entry_extract(st, label->s, label->len, it.value, it.value_len);
 		}
 	}

@@ -143,7 +143,8 @@ int lp_worker_block(struct lp_query *query, struct lp_worker *worker, const stru
 			*ret_rows = &s->rows;
 			return 0;
 		}
-		if (s->used < slot->used)
+		/* Free ones from the first on, so that most tasks decode into the same memory, which the cache still has. */
+		if (slot->segment && (!s->segment || s->used < slot->used))
 			slot = s;
 	}
 	slot->segment = NULL;

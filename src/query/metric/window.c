@@ -3,7 +3,8 @@
  * Windows slide over the panes of a series in order of time.  Two stacks keep the merge of all panes inside (Tangwongsan, Hirzel,
  * Schneider, Wu, "General Incremental Sliding-Window Aggregation", VLDB 2015): a pane is merged a constant number of times,
  * however many windows hold it, and nothing is ever subtracted.  quantile_over_time counts the samples inside by rank in a Fenwick tree
- * (Fenwick 1994) and finds the k-th by descent.  Cost: O(panes + steps) and O((samples + steps) log samples) for a series.
+ * (Fenwick 1994) and finds the k-th by descent; where windows hardly overlap it selects (Hoare 1961) in each of them instead.  Cost:
+ * O(panes + steps) and O((samples + steps) log samples) for a series.
  * One thread; runs in workers, nothing is lost if one dies here. */
 #include "query/metric/range-private.h"
 
@@ -248,11 +249,122 @@ static void slide_ranks(struct finish *f, uint32_t first, uint32_t end, struct r
 	}
 }
 
+/* How many samples all windows have together, over how many there are: more than this, and ranks are kept from window to window. */
+#define SELECT_OVERLAP 4u
+#define SELECT_ROUNDS 48u       /* then the values are sorted: an unlucky order must not cost a square */
+
+static int cmp_doubles(const void *a, const void *b)
+{
+	double x = *(const double *)a, y = *(const double *)b;
+
+	return (x > y) - (x < y);
+}
+
+/* Put the k-th of n numbers (none is NaN) where it belongs, none greater before it and none less behind it. */
+static void select_kth(double *v, int64_t n, int64_t k)
+{
+	int64_t lo = 0, hi = n - 1;
+
+	for (unsigned round = 0; lo < hi; round++) {
+		int64_t i = lo, j = hi;
+		double a = v[lo], b = v[lo + (hi - lo) / 2], c = v[hi];
+		double pivot = a < b ? (b < c ? b : a < c ? c : a) : (a < c ? a : b < c ? c : b);
+
+		if (round == SELECT_ROUNDS) {
+			qsort(v + lo, (size_t)(hi - lo + 1), sizeof *v, cmp_doubles);
+			return;
+		}
+		while (i <= j) {
+			while (v[i] < pivot)
+				i++;
+			while (v[j] > pivot)
+				j--;
+			if (i <= j) {
+				double t = v[i];
+
+				v[i++] = v[j];
+				v[j--] = t;
+			}
+		}
+		if (k <= j)
+			hi = j;
+		else if (k >= i)
+			lo = i;
+		else
+			return;
+	}
+}
+
+/* Of n samples, n > 0; v is left in another order. */
+static double select_quantile(double *v, uint32_t n, double q)
+{
+	double rank = q * (double)(n - 1), floor_rank = floor(rank), weight = rank - floor_rank;
+	uint32_t nans = 0;
+
+	if (isnan(q))
+		return q;
+	if (q < 0 || q > 1)
+		return q < 0 ? -INFINITY : INFINITY;
+	for (uint32_t i = 0; i < n; i++)
+		if (isnan(v[i])) {
+			double t = v[nans];
+
+			v[nans++] = v[i];
+			v[i] = t;
+		}
+	uint32_t lower = (uint32_t)floor_rank, upper = lower + 1 < n ? lower + 1 : lower;
+
+	if (lower >= nans)
+		select_kth(v + nans, (int64_t)n - nans, (int64_t)lower - nans);
+	uint32_t least = upper;
+
+	for (uint32_t i = upper; upper >= nans && i < n; i++)
+		least = v[i] < v[least] ? i : least;
+	return v[lower] * (1 - weight) + v[least] * weight;
+}
+
+static int select_windows(struct finish *f, uint32_t first, uint32_t end, struct lp_series *row)
+{
+	double *v = malloc(((size_t)f->log_start[end] - f->log_start[first] + 1) * sizeof *v);
+	uint32_t head = first, tail = first;
+
+	if (!v)
+		return -ENOMEM;
+	for (uint32_t i = entry_at(f, first)->pane.from; head < end; i++) {
+		for (; head < tail && entry_at(f, head)->pane.to <= i; head++)
+			;
+		if (head == end)
+			break;
+		if (head == tail && entry_at(f, tail)->pane.from > i)
+			i = entry_at(f, tail)->pane.from;
+		for (; tail < end && entry_at(f, tail)->pane.from <= i; tail++)
+			;
+		uint32_t from = f->log_start[head], n = f->log_start[tail] - from;
+
+		for (uint32_t k = 0; k < n; k++)
+			v[k] = f->log[from + k].v;
+		lp_series_put(row, i, select_quantile(v, n, f->acc->range->param));
+	}
+	free(v);
+	return 0;
+}
+
+static bool hardly_overlap(const struct finish *f, uint32_t first, uint32_t end)
+{
+	uint64_t n = f->log_start[end] - f->log_start[first], seen = 0;
+
+	for (uint32_t i = first; i < end; i++)
+		seen += (uint64_t)(f->log_start[i + 1] - f->log_start[i]) * (entry_at(f, i)->pane.to - entry_at(f, i)->pane.from);
+	return seen <= n * SELECT_OVERLAP;
+}
+
 static int quantiles(struct finish *f, uint32_t first, uint32_t end, struct lp_series *row)
 {
 	uint32_t start = f->log_start[first], n = f->log_start[end] - start;
 	struct ranks ranks = { .n = n };
 
+	if (hardly_overlap(f, first, end))
+		return select_windows(f, first, end, row);
 	ranks.by_rank = calloc((size_t)n * 3 + 1, sizeof *ranks.by_rank);
 	if (!ranks.by_rank)
 		return -ENOMEM;

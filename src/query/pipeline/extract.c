@@ -42,6 +42,9 @@ bool lp_run_pattern(struct lp_pipeline_state *st, const struct lp_step *step)
 	for (unsigned i = 0; i < n; i++) {
 		const struct lp_str *name = lp_pattern_name(pattern, i);
 		size_t len;
+
+		if (!lp_hints_may_want(st, name->s, name->len))
+			continue;
 		const char *value = lp_clean_utf8(st, st->captures[i].value, st->captures[i].len, " ", &len);
 
 		lp_entry_extract(st, name->s, name->len, value, len);

@@ -200,6 +200,20 @@ bool lp_hints_want(const struct lp_pipeline_state *st, const char *name, size_t 
 	return h->all || hint_of(h, name, len) < h->n_names;
 }
 
+bool lp_hints_may_want(const struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+
+	for (uint32_t i = 0; i < h->n_names && !h->all; i++) {
+		const struct lp_str *want = h->names[i];
+		size_t renamed = len + sizeof EXTRACTED - 1;
+
+		if (want->len == renamed && !memcmp(want->s, name, len) && !memcmp(want->s + len, EXTRACTED, sizeof EXTRACTED - 1))
+			return true;
+	}
+	return lp_hints_want(st, name, len);
+}
+
 bool lp_hints_want_prefix(const struct lp_pipeline_state *st, const char *prefix, size_t len)
 {
 	const struct lp_hints *h = &st->pipeline->hints;
@@ -302,13 +316,28 @@ const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t
 	return out;
 }
 
+static bool ascii(const char *s, size_t n)
+{
+	uint64_t all = 0, v;
+
+	for (; n >= sizeof v; s += sizeof v, n -= sizeof v) {
+		memcpy(&v, s, sizeof v);
+		all |= v;
+	}
+	for (; n; s++, n--)
+		all |= (unsigned char)*s;
+	return !(all & UINT64_C(0x8080808080808080));
+}
+
 const char *lp_clean_utf8(struct lp_pipeline_state *st, const char *s, size_t len, const char *with, size_t *ret_len)
 {
+	*ret_len = len;
+	if (ascii(s, len))
+		return s;
 	size_t with_len = strlen(with);
 	const char *bad = memmem(s, len, "\xef\xbf\xbd", 3);
 	char *out, *p;
 
-	*ret_len = len;
 	if (!bad && lp_utf8_valid(s, len))
 		return s;
 	out = p = lp_scratch_alloc(&st->scratch, len * (with_len > 1 ? with_len : 1) + 1);

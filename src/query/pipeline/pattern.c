@@ -122,6 +122,22 @@ const struct lp_str *lp_pattern_name(const struct lp_pattern *p, unsigned i)
 	return &p->names[i];
 }
 
+/* memmem() for the short stretches between captures: its preparation would cost more than the search.  A text that keeps beginning like the
+ * literal is left to memmem(), which is linear. */
+static const char *find(const char *s, size_t n, const struct lp_str *literal)
+{
+	const char *end = s + n;
+
+	for (unsigned tries = 0; tries < 16 && literal->len && (size_t)(end - s) >= literal->len; tries++, s++) {
+		s = memchr(s, literal->s[0], (size_t)(end - s) - literal->len + 1);
+		if (!s)
+			return NULL;
+		if (!memcmp(s + 1, literal->s + 1, literal->len - 1))
+			return s;
+	}
+	return memmem(s, (size_t)(end - s), literal->s, literal->len);
+}
+
 unsigned lp_pattern_captures(const struct lp_pattern *p, const char *s, size_t n, struct lp_pattern_capture *captures)
 {
 	unsigned found = 0, i = 0;
@@ -137,7 +153,7 @@ unsigned lp_pattern_captures(const struct lp_pattern *p, const char *s, size_t n
 	}
 	for (; i < p->n_nodes; i += 2) {
 		const struct lp_str *literal = i + 1 < p->n_nodes ? &p->nodes[i + 1].text : NULL;
-		const char *hit = literal ? memmem(s, n, literal->s, literal->len) : NULL;
+		const char *hit = literal ? find(s, n, literal) : NULL;
 		size_t len = hit ? (size_t)(hit - s) : n;
 
 		if (!unnamed(&p->nodes[i]))

@@ -103,6 +103,8 @@ void lp_entry_delete(struct lp_pipeline_state *st, const char *name, size_t len)
 /* What a parser found: renamed when it collides with a label of the stream or metadata; an earlier one stays; hints are kept. */
 void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t name_len, const char *value, size_t value_len);
 bool lp_hints_want(const struct lp_pipeline_state *st, const char *name, size_t len);
+/* False: the label is not wanted, whether it keeps its name or gets the suffix because the stream has the same. */
+bool lp_hints_may_want(const struct lp_pipeline_state *st, const char *name, size_t len);
 bool lp_hints_want_prefix(const struct lp_pipeline_state *st, const char *prefix, size_t len);
 bool lp_hints_done(const struct lp_pipeline_state *st);
 bool lp_hints_none(const struct lp_pipeline_state *st);

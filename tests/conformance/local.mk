@@ -1,3 +1,3 @@
-CONFORMANCE_TESTS = tests/conformance/kit.py
+CONFORMANCE_TESTS = tests/conformance/language.py tests/conformance/kit.py
 TESTS += $(CONFORMANCE_TESTS)
-EXTRA_DIST += $(CONFORMANCE_TESTS) tests/conformance/deviations
+EXTRA_DIST += $(CONFORMANCE_TESTS) tests/conformance/language.txt tests/conformance/deviations

@@ -4,6 +4,8 @@ src_http_libhttp_a_SOURCES = src/http/worker.c src/http/worker.h src/http/server
 	src/http/querystream.c src/http/queryapi.c src/http/queryapi.h src/http/lokiapi.c src/http/tenant.c src/http/otlp.c src/http/otlp.h src/http/status.c src/http/metrics.c
 src_http_libhttp_a_SOURCES += src/http/metricstream.c src/http/ratelimit.c src/http/k8s.c
 src_http_libhttp_a_SOURCES += src/http/rates.c
+src_http_libhttp_a_SOURCES += src/http/wsframe.c src/http/wsframe.h src/http/tailmsg.c src/http/tailmsg.h src/http/tail.c src/http/tail-private.h \
+	src/http/tailconn.c src/http/tailhistory.c src/http/tailapi.c
 src_http_libhttp_a_CPPFLAGS = $(AM_CPPFLAGS) $(H2O_CFLAGS) $(SSL_CFLAGS) $(ZLIB_CFLAGS) $(XXHASH_CFLAGS) -DH2O_USE_LIBUV=0
 
 check_PROGRAMS += tests/unit/check_http_params

@@ -93,7 +93,7 @@ void lp_api_submit(struct lp_worker *worker, h2o_req_t *req, struct lp_form *for
 /* ---- Loki's routes ------------------------------------------------------------------------------ */
 
 /* Grafana asks for labels in three boxes; other flags of that header are not known and mean nothing. */
-static bool wants_categories(h2o_req_t *req)
+bool lp_api_wants_categories(h2o_req_t *req)
 {
 	static const char flag[] = "categorize-labels";
 	h2o_iovec_t v = lp_request_header(req, "x-loki-response-encoding-flags");
@@ -127,7 +127,7 @@ static int range_params(const struct lp_worker *worker, const struct lp_form *fo
 
 void lp_api_query_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_RANGE, .categorize = wants_categories(req) };
+	struct lp_query_params params = { .kind = LP_QUERY_RANGE, .categorize = lp_api_wants_categories(req) };
 	struct lp_buf error = LP_BUF_INIT;
 	struct lp_form form = LP_FORM_INIT;
 

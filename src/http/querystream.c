@@ -477,7 +477,7 @@ static void on_messages(h2o_multithread_receiver_t *receiver, h2o_linklist_t *me
 
 /* ---- starting ----------------------------------------------------------------------------------- */
 
-static bool open_engine(struct lp_worker *worker)
+bool lp_queries_ready(struct lp_worker *worker)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
 	struct lp_queries *q = &worker->query;
@@ -562,7 +562,7 @@ static void attach(struct lp_job *job)
 }
 
 /* Loki's clients see labels that the original API's clients never sent. */
-static struct lp_discover_spec discover_spec(const struct lp_conf *conf)
+struct lp_discover_spec lp_query_discover(const struct lp_conf *conf)
 {
 	return (struct lp_discover_spec){
 		.service_labels = (const char *const *)conf->limits.discover_service_name.items,
@@ -578,7 +578,7 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
 	struct lp_query_sink sink = { sink_begin, sink_write, sink_end, NULL };
-	struct lp_discover_spec discover = discover_spec(conf);
+	struct lp_discover_spec discover = lp_query_discover(conf);
 	h2o_iovec_t tenant;
 	struct lp_job *job;
 	int r;
@@ -586,7 +586,7 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 	lp_stat_add(worker->stat, LP_STAT_QUERY_REQUESTS, 1);
 	if (!lp_tenants(worker, req, &tenant, &params->tenants))
 		return;
-	if (!open_engine(worker)) {
+	if (!lp_queries_ready(worker)) {
 		lp_reply_retry(req, 503, 1, worker->query.open_error ? "the store cannot be read, see the server's log" :
 			       "starting: recovery is not over");
 		return;
@@ -654,7 +654,7 @@ void lp_queries_tick(struct lp_worker *worker)
 	nfds_t n = 0;
 
 	if (!worker->query.engine)
-		(void)open_engine(worker);      /* not only when the first query waits for it */
+		(void)lp_queries_ready(worker);      /* not only when the first query waits for it */
 	for (node = worker->query.jobs.next; node != &worker->query.jobs && n < MAX_WATCHED; node = node->next) {
 		struct lp_job *job = H2O_STRUCT_FROM_MEMBER(struct lp_job, link, node);
 

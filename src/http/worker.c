@@ -73,6 +73,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 	h2o_buffer_consume(&sock->input, sock->input->size);
 	lp_push_tick(worker, now_ns);
 	lp_queries_tick(worker);
+	lp_tails_tick(worker, now_ms);
 	lp_status_tick(worker, now_ns);
 	lp_metricstream_tick(worker, now_ns);
 	if (worker->draining)
@@ -91,7 +92,8 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 		give_memory_back(worker);
 	}
 	if (worker->timer_fast && !worker->draining && !worker->accept_paused && !worker->bodies_high && !lp_push_pending(worker) &&
-	    !lp_queries_pending(worker) && !lp_status_pending(worker) && !lp_metricstream_pending(worker)) {
+	    !lp_queries_pending(worker) && !lp_status_pending(worker) && !lp_metricstream_pending(worker) &&
+	    !lp_tails_pending(worker)) {
 		worker->timer_fast = false;
 		set_timer(worker, TICK_MS);
 	}
@@ -118,6 +120,7 @@ static void begin_drain(struct lp_worker *worker)
 	worker->draining = true;
 	worker->drain_until_ms = lp_clock_mono_ms() + seconds * 1000;
 	h2o_context_request_shutdown(&worker->ctx);
+	lp_tails_drain(worker);
 	lp_sweep_drain(worker);
 	lp_worker_hurry(worker);
 }
@@ -220,6 +223,9 @@ static int open_worker(struct lp_worker *worker)
 	r = lp_queries_open(worker);
 	if (r < 0)
 		return r;
+	r = lp_tails_open(worker);
+	if (r < 0)
+		return r;
 	worker->timer_fd = timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC);
 	if (worker->timer_fd < 0)
 		return -errno;
@@ -243,12 +249,14 @@ static void run(struct lp_worker *worker)
 			break;
 		}
 	}
+	lp_tails_stop(worker);
 	lp_queries_close(worker);
 	if (worker->conns > 0) {
 		/* Out of time: h2o cannot be taken down around live connections, the system closes them. */
 		lp_log(LP_WARN, "exiting with open connections connections=%zu", worker->conns);
 		_exit(0);
 	}
+	lp_tails_close(worker);
 	h2o_socket_close(worker->timer);
 	h2o_socket_close(worker->signals);
 	h2o_socket_close(worker->bell);

@@ -97,6 +97,7 @@ struct lp_worker {
 	struct lp_metric_streams metric_streams;
 	struct lp_ratelimit limits;
 	struct lp_k8s *k8s;
+	struct lp_tails *tails;
 	h2o_linklist_t flushes;         /* of struct lp_flush: POST /flush that wait */
 	struct {
 		int64_t at_ns;
@@ -181,6 +182,22 @@ void lp_queries_tick(struct lp_worker *worker);
 bool lp_queries_pending(const struct lp_worker *worker);
 /* Submit and stream the answer; everything is copied.  Answers errors by itself. */
 void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, struct lp_job_options options);
+
+/* The engine runs (or was just started): queries and tails can be served. */
+bool lp_queries_ready(struct lp_worker *worker);
+/* Labels that Loki's clients see beside those that were sent; borrows from the configuration. */
+struct lp_discover_spec lp_query_discover(const struct lp_conf *conf);
+
+/* tail.c */
+int lp_tails_open(struct lp_worker *worker);            /* once, with the loop */
+void lp_tails_tick(struct lp_worker *worker, int64_t now_ms);
+bool lp_tails_pending(const struct lp_worker *worker);
+void lp_tails_drain(struct lp_worker *worker);          /* say goodbye to all */
+void lp_tails_stop(struct lp_worker *worker);           /* before lp_queries_close() */
+void lp_tails_close(struct lp_worker *worker);          /* after it, when no connection is left */
+/* tailapi.c */
+void lp_tail_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_tail_stream(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
 /* queryapi.c */
 void lp_api_original_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);

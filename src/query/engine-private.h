@@ -172,6 +172,8 @@ int lp_columns_want(struct lp_query *query, struct lp_worker *worker, struct lp_
 int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const struct lp_segment *segment, struct lp_buf *scratch,
 		  uint32_t **ret_streams, uint32_t *ret_n);
 bool lp_plan_match_labels(const struct lp_query *query, const struct lp_log_expr *log, const uint8_t *labels, uint32_t len);
+/* As lp_logql_parse(), for the original API: an empty selector, or none before a pipeline, means all streams. */
+int lp_plan_parse_original(const char *text, size_t len, struct lp_logql **ret_logql, struct lp_buf *error);
 /* All items of the query in [start, end) in which a line may pass the filter (NULL: any), grouped into tasks; sorted for the direction. */
 int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker, const struct lp_line_filter *filter);
 /* The text into query->logql and query->log. */
@@ -275,6 +277,16 @@ extern const struct lp_query_ops lp_volume_ops;         /* volume.c */
 extern const struct lp_query_ops lp_patterns_ops;       /* scan.c, patterns.c */
 void lp_result_error_json(struct lp_query *query);      /* result.c */
 int lp_log_result(struct lp_query *query);              /* result.c */
+int lp_tail_result(struct lp_query *query);             /* tail.c */
+/* Parts of log answers.  categories: bits of enum lp_label_category. */
+#define LP_ALL_CATEGORIES 7u
+#define LP_ONLY_CATEGORY(category) (1u << (category))
+void lp_result_pairs_json(struct lp_buf *out, const struct lp_pipeline_label *labels, uint32_t n, unsigned categories);
+/* Third element of a line with categorized labels: an object, with the categories that have something to say. */
+void lp_result_extra_json(struct lp_buf *out, const struct lp_pipeline_result *res);
+/* The original API names each line's level: that of its labels, else "info". */
+void lp_result_level_json(struct lp_buf *out, const struct lp_pipeline_result *res);
+void lp_result_id_json(struct lp_buf *out, const struct lp_cand *cand);
 void lp_result_stats_json(struct lp_query *query);
 void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len);
 

@@ -386,7 +386,9 @@ static void stage_start(struct lp_query *query, struct lp_worker *worker)
 
 	if (r < 0)
 		return;
-	r = lp_catalog_acquire(query->engine->catalog, &query->snapshot);
+	r = 0;
+	if (!query->snapshot)
+		r = lp_catalog_acquire(query->engine->catalog, &query->snapshot);
 	if (r < 0) {
 		(void)lp_query_fail_errno(query, r);
 		return;
@@ -666,6 +668,7 @@ int lp_engine_submit(struct lp_engine *engine, const struct lp_query_params *par
 		return -ENOMEM;
 	}
 	engine->queries++;
+	query->snapshot = params->snapshot;     /* no thread looks before the lock is free */
 	*ret_query = query;
 	pthread_mutex_unlock(&engine->lock);
 	return 0;

@@ -45,10 +45,9 @@ static int parse_failed(struct lp_query *query, int r, struct lp_buf *error)
 }
 
 /* The original API takes an empty selector, or none before a pipeline: parse with one that is thrown away. */
-static int parse_original(struct lp_query *query, struct lp_buf *error)
+int lp_plan_parse_original(const char *text, size_t len, struct lp_logql **ret_logql, struct lp_buf *error)
 {
-	const char *text = query->params.text;
-	size_t len = query->params.text_len, i = 0;
+	size_t i = 0;
 	struct lp_buf full = LP_BUF_INIT;
 
 	while (i < len && blank(text + i, 1))
@@ -64,15 +63,15 @@ static int parse_original(struct lp_query *query, struct lp_buf *error)
 		rest++;
 	}
 	if (!everything)
-		return lp_logql_parse(text, len, &query->logql, error);
+		return lp_logql_parse(text, len, ret_logql, error);
 	lp_buf_str(&full, "{a=\"b\"}");
 	if (rest < len)
 		lp_buf_append(&full, text + rest, len - rest);
-	int r = full.failed ? -ENOMEM : lp_logql_parse((const char *)full.data, full.len, &query->logql, error);
+	int r = full.failed ? -ENOMEM : lp_logql_parse((const char *)full.data, full.len, ret_logql, error);
 
 	lp_buf_free(&full);
-	if (r == 0 && query->logql->root->kind == LP_EXPR_LOG)
-		query->logql->root->log.n_matchers = 0;
+	if (r == 0 && (*ret_logql)->root->kind == LP_EXPR_LOG)
+		(*ret_logql)->root->log.n_matchers = 0;
 	return r;
 }
 
@@ -86,7 +85,11 @@ int lp_plan_parse(struct lp_query *query)
 	case LP_QUERY_ORIGINAL:
 		if (!p->text)
 			return lp_query_fail(query, 400, "VALIDATION_ERROR", "Query parameter is required");
-		r = parse_original(query, &error);
+		r = lp_plan_parse_original(p->text, p->text_len, &query->logql, &error);
+		break;
+	case LP_QUERY_TAIL:
+		r = p->original_shape ? lp_plan_parse_original(p->text ? p->text : "", p->text_len, &query->logql, &error) :
+					lp_logql_parse(p->text ? p->text : "", p->text_len, &query->logql, &error);
 		break;
 	case LP_QUERY_RANGE:
 	case LP_QUERY_INSTANT:
@@ -114,7 +117,7 @@ int lp_plan_parse(struct lp_query *query)
 		if (p->kind == LP_QUERY_ORIGINAL)
 			return lp_query_fail(query, 400, "BAD_QUERY", "this route answers log queries only: metric queries go to "
 					     "/loki/api/v1/query_range and /loki/api/v1/query");
-		if (p->kind == LP_QUERY_DETECTED_FIELDS || p->kind == LP_QUERY_PATTERNS)
+		if (p->kind == LP_QUERY_DETECTED_FIELDS || p->kind == LP_QUERY_PATTERNS || p->kind == LP_QUERY_TAIL)
 			return lp_query_fail(query, 400, "BAD_QUERY", "only log selector is supported");
 		query->ops = &lp_metric_ops;
 		return 0;

@@ -22,6 +22,7 @@ enum lp_query_kind {
 	LP_QUERY_DETECTED_FIELDS,       /* of the newest `limit` lines; label set: values of that field */
 	LP_QUERY_DETECTED_LABELS,       /* label names with the number of their values */
 	LP_QUERY_PATTERNS,              /* templates of the lines, counted per step_ns */
+	LP_QUERY_TAIL,                  /* history of a live tail: "<entries> <message>\n" each, oldest first (query/tail.h) */
 };
 
 struct lp_query_params {
@@ -51,6 +52,7 @@ struct lp_query_params {
 	int64_t deadline_mono_ns;
 	uint32_t max_series;
 	int64_t split_ns;               /* INSTANT: windows are split as Loki does; 0: not */
+	struct lp_snapshot *snapshot;   /* what to look at, taken over when the query is accepted; NULL: the state as of its start */
 };
 
 /* Where the answer goes.  All calls come from one engine thread at a time, in this order: begin once, write any number, end once.

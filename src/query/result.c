@@ -40,7 +40,7 @@ void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len
 	lp_buf_byte(out, '}');
 }
 
-static void pairs_json(struct lp_buf *out, const struct lp_pipeline_label *labels, uint32_t n, unsigned categories)
+void lp_result_pairs_json(struct lp_buf *out, const struct lp_pipeline_label *labels, uint32_t n, unsigned categories)
 {
 	bool comma = false;
 
@@ -78,9 +78,6 @@ static void pairs_text(struct lp_buf *out, const struct lp_pipeline_label *label
 }
 
 /* ---- groups ---- */
-
-#define ALL_CATEGORIES 7u
-#define ONLY(category) (1u << (category))
 
 struct group {                          /* one stream of the answer */
 	const char *json, *text;        /* its labels; arena */
@@ -141,7 +138,7 @@ static int group_find(struct lp_query *query, struct groups *groups, const struc
 	struct lp_buf *scratch = &groups->scratch;
 
 	lp_buf_reset(scratch);
-	pairs_json(scratch, res->labels, res->n_labels, groups->categories);
+	lp_result_pairs_json(scratch, res->labels, res->n_labels, groups->categories);
 	if (scratch->failed || (groups->n >= groups->size / 2 && groups_rehash(groups) < 0))
 		return -ENOMEM;
 	uint64_t hash = XXH3_64bits(scratch->data, scratch->len);
@@ -173,43 +170,46 @@ static int group_find(struct lp_query *query, struct groups *groups, const struc
 	return 0;
 }
 
-/* Third element of a line with categorized labels: an object, with the categories that have something to say. */
-static int show_extra(struct lp_query *query, struct groups *groups, const struct lp_pipeline_result *res, struct shown *shown)
+void lp_result_extra_json(struct lp_buf *out, const struct lp_pipeline_result *res)
 {
-	struct lp_buf *scratch = &groups->scratch;
 	bool meta = false, parsed = false;
 
 	for (uint32_t i = 0; i < res->n_labels; i++) {
 		meta |= res->labels[i].category == LP_CATEGORY_METADATA;
 		parsed |= res->labels[i].category == LP_CATEGORY_PARSED;
 	}
-	lp_buf_reset(scratch);
-	lp_buf_byte(scratch, '{');
+	lp_buf_byte(out, '{');
 	if (meta) {
-		lp_buf_str(scratch, "\"structuredMetadata\":");
-		pairs_json(scratch, res->labels, res->n_labels, ONLY(LP_CATEGORY_METADATA));
+		lp_buf_str(out, "\"structuredMetadata\":");
+		lp_result_pairs_json(out, res->labels, res->n_labels, LP_ONLY_CATEGORY(LP_CATEGORY_METADATA));
 	}
 	if (parsed) {
-		lp_buf_str(scratch, meta ? ",\"parsed\":" : "\"parsed\":");
-		pairs_json(scratch, res->labels, res->n_labels, ONLY(LP_CATEGORY_PARSED));
+		lp_buf_str(out, meta ? ",\"parsed\":" : "\"parsed\":");
+		lp_result_pairs_json(out, res->labels, res->n_labels, LP_ONLY_CATEGORY(LP_CATEGORY_PARSED));
 	}
-	lp_buf_byte(scratch, '}');
-	shown->extra_len = scratch->len;
-	shown->extra = scratch->failed ? NULL : keep(query, groups, scratch->data, scratch->len);
-	return shown->extra ? 0 : -ENOMEM;
+	lp_buf_byte(out, '}');
 }
 
-/* The original API names each line's level: that of its labels, else "info". */
-static int show_level(struct lp_query *query, struct groups *groups, const struct lp_pipeline_result *res, struct shown *shown)
+void lp_result_level_json(struct lp_buf *out, const struct lp_pipeline_result *res)
+{
+	for (uint32_t i = 0; i < res->n_labels; i++)
+		if (res->labels[i].name_len == 5 && memcmp(res->labels[i].name, "level", 5) == 0 && res->labels[i].value_len) {
+			lp_jsonw_str(out, res->labels[i].value, res->labels[i].value_len);
+			return;
+		}
+	lp_buf_str(out, "\"info\"");
+}
+
+/* What stands beside a line: its categories or its level. */
+static int show_extra(struct lp_query *query, struct groups *groups, const struct lp_pipeline_result *res, struct shown *shown)
 {
 	struct lp_buf *scratch = &groups->scratch;
 
 	lp_buf_reset(scratch);
-	for (uint32_t i = 0; i < res->n_labels; i++)
-		if (res->labels[i].name_len == 5 && memcmp(res->labels[i].name, "level", 5) == 0 && res->labels[i].value_len)
-			lp_jsonw_str(scratch, res->labels[i].value, res->labels[i].value_len);
-	if (!scratch->len)
-		lp_buf_str(scratch, "\"info\"");
+	if (query->params.kind == LP_QUERY_ORIGINAL)
+		lp_result_level_json(scratch, res);
+	else
+		lp_result_extra_json(scratch, res);
 	shown->extra_len = scratch->len;
 	shown->extra = scratch->failed ? NULL : keep(query, groups, scratch->data, scratch->len);
 	return shown->extra ? 0 : -ENOMEM;
@@ -244,9 +244,7 @@ static int show(struct lp_query *query, struct groups *groups, const struct lp_c
 		shown->line = keep(query, groups, res.line, res.line_len);
 		r = shown->line ? 0 : -ENOMEM;
 	}
-	if (r == 0 && query->params.kind == LP_QUERY_ORIGINAL)
-		r = show_level(query, groups, &res, shown);
-	else if (r == 0 && query->params.categorize)
+	if (r == 0 && (query->params.kind == LP_QUERY_ORIGINAL || query->params.categorize))
 		r = show_extra(query, groups, &res, shown);
 	return r;
 }
@@ -256,7 +254,7 @@ static int show_all(struct lp_query *query, struct groups *groups)
 	size_t n = query->kept.n;
 	int r = lp_query_charge(query, n * sizeof *groups->of);
 
-	groups->categories = query->params.categorize ? ONLY(LP_CATEGORY_STREAM) : ALL_CATEGORIES;
+	groups->categories = query->params.categorize ? LP_ONLY_CATEGORY(LP_CATEGORY_STREAM) : LP_ALL_CATEGORIES;
 	groups->stream_group = NO_GROUP;
 	if (r == 0)
 		r = lp_pipeline_state_open(query->pipeline, &groups->state);
@@ -404,7 +402,7 @@ static int loki_result(struct lp_query *query, struct groups *groups)
 
 /* ---- the original API ---- */
 
-static void write_id(struct lp_buf *out, const struct lp_cand *c)
+void lp_result_id_json(struct lp_buf *out, const struct lp_cand *c)
 {
 	XXH3_state_t state;
 
@@ -429,7 +427,7 @@ static int write_log(struct lp_query *query, const struct groups *groups, size_t
 	char ts[LP_RFC3339_MAX];
 
 	lp_buf_str(out, first ? "{\"id\":" : ",{\"id\":");
-	write_id(out, c);
+	lp_result_id_json(out, c);
 	lp_buf_str(out, ",\"timestamp\":");
 	lp_jsonw_str(out, ts, lp_rfc3339_format(ts, c->ts));
 	lp_buf_str(out, ",\"level\":");
@@ -515,6 +513,8 @@ int lp_log_result(struct lp_query *query)
 	if (query->params.interval_ns > 0)
 		thin_out(query);
 	query->stats.lines_matched = query->kept.n;
+	if (query->params.kind == LP_QUERY_TAIL)
+		return lp_tail_result(query);
 	struct groups groups = { 0 };
 	int r = show_all(query, &groups);
 

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "master/proc.h"
 #include "query/query.h"
+#include "query/tailhub.h"
 #include "shm/lane.h"
 #include "shm/region-private.h"
 
@@ -89,6 +90,53 @@ void lp_catalog_close(struct lp_catalog **catalog)
 }
 
 void lp_catalog_tick(struct lp_catalog *catalog)
+{
+}
+
+/* ---- no live tails here: every query for one is refused ------------------------------------------------ */
+
+void lp_snapshot_release(struct lp_snapshot **snapshot)
+{
+	*snapshot = NULL;
+}
+
+int lp_tail_open(const struct lp_tail_spec *spec, struct lp_tail **ret_tail, struct lp_buf *error)
+{
+	lp_buf_str(error, "no tails in the harness");
+	return -EINVAL;
+}
+
+void lp_tail_close(struct lp_tail **tail)
+{
+	*tail = NULL;
+}
+
+int lp_tailhub_open(const struct lp_tailhub_config *config, struct lp_tailhub **ret_hub)
+{
+	return -ENOTSUP;
+}
+
+void lp_tailhub_close(struct lp_tailhub **hub)
+{
+	*hub = NULL;
+}
+
+int lp_tailhub_add(struct lp_tailhub *hub, struct lp_tail *tail, void *group)
+{
+	return -ENOTSUP;
+}
+
+int lp_tailhub_join(struct lp_tailhub *hub, void *group, void *client, bool history)
+{
+	return -ENOTSUP;
+}
+
+int lp_tailhub_remove(struct lp_tailhub *hub, void *group)
+{
+	return -ENOTSUP;
+}
+
+void lp_tailhub_pace(struct lp_tailhub *hub, uint32_t ms)
 {
 }
 

@@ -1,0 +1,244 @@
+#!/usr/bin/env python3
+"""Live tail: both protocols, history joined to live, filters, tenants and key, limits, and clients that break the rules."""
+import os, sys
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from lptest import *
+from wsclient import *
+
+T0 = time.time_ns() - 10**9
+
+
+def tail(server, query, headers=None, ws=None, **params):
+    return WebSocket(server.port, '/loki/api/v1/tail?' + urllib.parse.urlencode(dict(params, query=query)), headers, **(ws or {}))
+
+
+def stream(server, headers=None, ws=None, **params):
+    return WebSocket(server.port, '/stream?' + urllib.parse.urlencode(params), headers, **(ws or {}))
+
+
+def refused(what, status, text=''):
+    try:
+        what()
+    except Refused as e:
+        assert e.status == status and text in e.body.decode(), e
+        return e
+    raise AssertionError('not refused')
+
+
+def closed(ws, code, timeout=60):
+    try:
+        while True:
+            ws.recv(timeout)
+    except Closed as e:
+        assert e.code == code, e
+
+
+def push(server, app, first, n, **labels):
+    r = server.push([(dict(labels, app=app), [(T0 + i, '%s %d' % (app, i)) for i in range(first, first + n)])])
+    assert r.status == 204, r
+
+
+def numbers(entries):
+    return [int(l.split()[-1]) for _, l, _ in entries]
+
+
+def loki(server):
+    push(server, 'a', 0, 250)
+    # The newest `limit` entries since start, oldest first, in frames of at most 100; then what comes, with nothing between.
+    with tail(server, '{app="a"}', limit=230, start=T0) as w:
+        first = w.recv()['streams']
+        assert [s['stream'] for s in first] == [{'app': 'a'}] and len(first[0]['values']) == 100, first
+        got = [int(v[1].split()[1]) for v in first[0]['values']] + numbers(w.entries(130))
+        assert got == list(range(20, 250)), got[:5]
+        push(server, 'a', 250, 5)
+        push(server, 'b', 0, 5)
+        push(server, 'a', 255, 5)
+        assert numbers(w.entries(10)) == list(range(250, 260))
+        # Pushed again by an agent that missed its answer: one entry.
+        push(server, 'a', 255, 5)
+        push(server, 'a', 260, 1)
+        assert numbers(w.entries(1)) == [260]
+        w.send(b'nobody listens')
+        w.send_raw(frame(PING, b'hello'))
+        assert w.frame() == (PONG, b'hello')
+        assert w.close() == 1000
+    # start: only what is not older; default one hour; pipelines change lines and labels as in queries.
+    with tail(server, '{app="a"} | regexp "a (?P<n>[0-9]+)" | n > 258 | line_format "<{{.n}}>" | keep n', start=T0 + 100) as w:
+        assert w.entries(2) == [(T0 + 259, '<259>', {'n': '259'}), (T0 + 260, '<260>', {'n': '260'})]
+        push(server, 'a', 261, 1)
+        assert w.entries(1) == [(T0 + 261, '<261>', {'n': '261'})]
+    # The old route, and categories for Grafana.
+    r = server.post('/loki/api/v1/push', {'streams': [{'stream': {'app': 'm'}, 'values': [[str(T0), 'x=1', {'trace': 't'}]]}]})
+    assert r.status == 204, r
+    path = '/api/prom/tail?' + urllib.parse.urlencode({'query': '{app="m"} | logfmt'})
+    with WebSocket(server.port, path, {'X-Loki-Response-Encoding-Flags': 'categorize-labels'}) as w:
+        assert w.recv() == {'streams': [{'stream': {'app': 'm'}, 'values': [[str(T0), 'x=1', {
+            'structuredMetadata': {'trace': 't'}, 'parsed': {'x': '1'}}]]}], 'encodingFlags': ['categorize-labels']}
+    with WebSocket(server.port, path) as w:
+        assert w.entries(1) == [(T0, 'x=1', {'app': 'm', 'trace': 't', 'x': '1'})]
+    # Held back, but not lost.  History is not held back, and says that the tail has joined.
+    push(server, 'd', 0, 1)
+    with tail(server, '{app="d"}', delay_for=1) as w:
+        assert numbers(w.entries(1)) == [0]
+        begin = time.monotonic()
+        push(server, 'd', 1, 3)
+        assert numbers(w.entries(3)) == [1, 2, 3] and time.monotonic() - begin >= 0.9
+    print('Loki: history, live, repeats, pipelines, categories, delay_for')
+
+
+def loki_refusals(server):
+    e = refused(lambda: tail(server, '{app="a"}', delay_for=6), 400, "delay_for can't be greater than 5")
+    refused(lambda: tail(server, '{app="a"', limit=5), 400, 'parse error at line 1')
+    refused(lambda: tail(server, ''), 400, 'parse error')
+    refused(lambda: tail(server, 'rate({app="a"}[1m])'), 400, 'only log selector is supported')
+    refused(lambda: tail(server, '{app="a"}', limit=5001), 400, 'max entries limit per query exceeded')
+    refused(lambda: tail(server, '{app="a"}', delay_for='x'), 400, 'strconv.Atoi: parsing "x"')
+    refused(lambda: tail(server, '{app="a"}', start='yesterday'), 400)
+    refused(lambda: tail(server, '{app="a"}', headers={'Upgrade': None, 'Connection': 'close'}), 400, 'WebSocket')
+    refused(lambda: tail(server, '{app="a"}', headers={'Sec-WebSocket-Version': '8'}), 426)
+    refused(lambda: tail(server, '{app="a"}', headers={'Sec-WebSocket-Key': 'short'}), 400, 'Sec-WebSocket-Key')
+    assert server.post('/loki/api/v1/tail', '{}').status == 405
+    print('Loki: refusals before the upgrade')
+
+
+def original(server):
+    with stream(server, service='api', level='error') as w:
+        assert w.recv() == {'type': 'connected', 'message': 'Connected to log stream', 'filter': {'service': 'api', 'level': 'error'}}
+        r = server.post('/ingest', [{'timestamp': '2026-11-22T10:00:00Z', 'message': 'no', 'labels': {'service': 'api', 'level': 'info'}},
+                                    {'timestamp': '2026-11-22T10:00:00.5Z', 'message': 'yes "q"',
+                                     'labels': {'service': 'api', 'level': 'error'}}])
+        if r.status >= 300:     # the other form of the body
+            r = server.push([({'service': 'api', 'level': 'info'}, [(T0, 'no')]), ({'service': 'api', 'level': 'error'}, [(T0, 'yes "q"')])])
+        assert r.status < 300, r
+        m = w.recv()
+        assert m['type'] == 'log' and m['data']['message'] == 'yes "q"' and m['data']['level'] == 'error', m
+        assert m['data']['labels'] == {'service': 'api', 'level': 'error'} and len(m['data']['id']) == 32 and m['data']['timestamp'].endswith('Z')
+        w.send({'type': 'filter', 'labels': {'app': 'f'}})
+        assert w.recv() == {'type': 'filter_updated', 'filter': {'app': 'f'}}
+        push(server, 'f', 0, 2)
+        assert [w.recv()['data']['message'] for _ in range(2)] == ['f 0', 'f 1']
+        w.send({'type': 'query', 'query': '{app="f"} |~ "[5-7]$" | line_format "got {{__line__}}"'})
+        assert w.recv()['query'].startswith('{app="f"}')
+        push(server, 'f', 2, 8)
+        assert [w.recv()['data']['message'] for _ in range(3)] == ['got f 5', 'got f 6', 'got f 7']
+        # What is wrong is said, and changes nothing.
+        for bad, code in ((b'{"type":"query","query":"{"}', 'BAD_QUERY'), (b'{"type":"query","query":"rate({a=\\"b\\"}[1m])"}', 'BAD_QUERY'),
+                          (b'{', 'INVALID_JSON'), (b'[]', 'INVALID_JSON'), (b'{"type":"filter","labels":{"a":1}}', 'INVALID_JSON'),
+                          (b'{"type":"filter","labels":{"a-b":"1"}}', 'INVALID_JSON'), (b'{"type":"jump"}', 'INVALID_JSON'),
+                          (b'{"type":"filter"} x', 'INVALID_JSON')):
+            w.send(bad)
+            m = w.recv()
+            assert m['type'] == 'error' and m['code'] == code and m['error'], (bad, m)
+        # A value cannot end its quotes.
+        w.send({'type': 'filter', 'labels': {'app': 'f"} or {a="', 'x': '\\'}})
+        assert w.recv()['type'] == 'filter_updated'
+        w.send({'type': 'filter', 'labels': {}})
+        assert w.recv() == {'type': 'filter_updated', 'filter': {}}
+        push(server, 'g', 0, 1)
+        assert w.recv()['data']['message'] == 'g 0'
+        assert w.close() == 1000
+    # History for a client that was away; a query besides the filters.
+    with stream(server, app='f', query='|= "f"', start=T0 + 3, limit=100) as w:
+        assert w.recv()['filter'] == {'app': 'f'}
+        assert [w.recv()['data']['message'] for _ in range(7)] == ['f %d' % i for i in range(3, 10)]
+        push(server, 'f', 10, 1)
+        assert w.recv()['data']['message'] == 'f 10'
+    refused(lambda: stream(server, **{'a-b': 'x'}), 400, 'label name')
+    refused(lambda: stream(server, query='{'), 400, 'parse error')
+    print('original: connected, log, filter, query, errors, history')
+
+
+def hostile(server):
+    def broken(raw, code):
+        with stream(server, app='h') as w:
+            w.recv()
+            w.send_raw(raw)
+            closed(w, code)
+    broken(frame(TEXT, b'{}', mask=None), 1002)
+    broken(frame(TEXT, b'{}', rsv=4), 1002)
+    broken(frame(3, b''), 1002)
+    broken(frame(11, b''), 1002)
+    broken(frame(PING, b'x', fin=False), 1002)
+    broken(frame(PING, b'x' * 126), 1002)
+    broken(frame(0, b'x'), 1002)
+    broken(frame(TEXT, b'{', fin=False) + frame(TEXT, b'}'), 1002)
+    broken(frame(TEXT, b'\xff\xfe'), 1007)
+    broken(frame(TEXT, b'\xc3', fin=False) + frame(0, b'('), 1007)
+    broken(frame(BINARY, b'x'), 1003)
+    broken(frame(CLOSE, b'\x03'), 1002)
+    broken(frame(CLOSE, struct.pack('>H', 1005)), 1002)
+    broken(frame(CLOSE, struct.pack('>H', 1000) + b'\xff'), 1007)
+    broken(b'\x81\xfe\x00\x05' + b'mask12345', 1002)                # not the shortest form
+    broken(b'\x81\xff\xff' + b'\xff' * 7 + b'mask', 1002)
+    broken(b'\x81\xff' + struct.pack('>Q', 1 << 40) + b'mask', 1009)
+    broken(frame(TEXT, b' ' * 200000, fin=False) + frame(0, b' ' * 200000), 1009)
+    # Fragments with a ping between them are one message; byte by byte is as good.
+    with stream(server, app='h') as w:
+        w.recv()
+        text = json.dumps({'type': 'filter', 'labels': {'app': 'ü'}}, ensure_ascii=False).encode()
+        at = text.index(b'\xc3') + 1
+        for b in frame(TEXT, text[:at], fin=False) + frame(PING, b'p') + frame(0, b'', fin=False) + frame(0, text[at:]):
+            w.send_raw(bytes([b]))
+        assert w.frame() == (PONG, b'p')
+        assert w.recv() == {'type': 'filter_updated', 'filter': {'app': 'ü'}}
+        w.send_raw(frame(CLOSE))
+        closed(w, 1000)
+    # Gone without a word, in the middle of everything; many at once.
+    for i in range(20):
+        w = stream(server, app='h')
+        if i % 2:
+            w.send_raw(frame(TEXT, b'{"type":"filter"', fin=False))
+        w.sock.close()
+    wait_for('all clients to be gone', lambda: server.get('/health').json()['streamClients'] == 0)
+    print('hostile: RFC 6455 close codes, fragments, vanishing clients')
+
+
+with Server(options={'streaming.max_clients': 40}).start() as server:
+    loki(server)
+    loki_refusals(server)
+    original(server)
+    hostile(server)
+    # The limit counts the clients of all workers.
+    wait_for('no clients', lambda: server.get('/health').json()['streamClients'] == 0)
+    many = [stream(server, app='z') for _ in range(40)]
+    refused(lambda: stream(server, app='z'), 429, 'streaming.max_clients')
+    for w in many:
+        w.recv()
+    push(server, 'z', 0, 10)
+    for w in many:
+        assert [w.recv()['data']['message'] for _ in range(10)] == ['z %d' % i for i in range(10)]
+    assert server.metric('logpulse_stream_clients_connected') == 40
+    assert server.metric('logpulse_broadcasted_lines_total') >= 400
+    # SIGTERM says goodbye.
+    server.proc.send_signal(signal.SIGTERM)
+    for w in many:
+        closed(w, 1001)
+        w.sock.close()
+    assert server.proc.wait(60 * SLOW) == 0
+
+with Server(options={'auth.enabled': 'true', 'auth.api_key': 'secret', 'tenants.enabled': 'true',
+                     'limits.discover_log_levels': 'true', 'limits.discover_service_name': 'app',
+                     'streaming.allowed_origins': 'https://logs.example.com,https://two.example.com'}).start() as server:
+    key = {'Authorization': 'Bearer secret'}
+    refused(lambda: tail(server, '{app="a"}'), 401)
+    refused(lambda: stream(server), 401)
+    refused(lambda: tail(server, '{app="a"}', key), 401, 'no org id')
+    refused(lambda: stream(server, dict(key, **{'X-Scope-OrgID': 'one', 'Origin': 'https://evil.example'})), 403, 'allowed_origins')
+    stream(server, dict(key, **{'X-Scope-OrgID': 'one', 'Origin': 'http://127.0.0.1:%d' % server.port})).close()
+    with tail(server, '{app="a"}', dict(key, **{'X-Scope-OrgID': 'one', 'Origin': 'https://logs.example.com'})) as one, \
+         stream(server, dict(key, **{'X-Scope-OrgID': 'two'})) as two:
+        two.recv()
+        for tenant in ('two', 'one'):
+            r = server.push([({'app': 'a'}, [(T0, 'of ' + tenant)])], headers=dict(key, **{'X-Scope-OrgID': tenant}))
+            assert r.status == 204, r
+        # Live lines have the labels that Loki adds, as history has.
+        want = {'app': 'a', 'service_name': 'a', 'detected_level': 'unknown'}
+        got = one.entries(1)
+        assert got == [(T0, 'of one', want)], got
+        with tail(server, '{service_name="a"}', dict(key, **{'X-Scope-OrgID': 'one|two'})) as both:
+            assert sorted((l, s['__tenant_id__']) for _, l, s in both.entries(2)) == [('of one', 'one'), ('of two', 'two')]
+        assert two.recv()['data']['message'] == 'of two'
+        r = server.push([({'app': 'a'}, [(T0 + 1, 'of two')])], headers=dict(key, **{'X-Scope-OrgID': 'two'}))
+        assert two.recv()['data']['message'] == 'of two'
+    print('key, tenant and origin before the upgrade')
+done()

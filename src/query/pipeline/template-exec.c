@@ -330,7 +330,7 @@ static void run_list(struct lp_trun *run, const struct lp_tnode *list, const str
 int lp_template_run(const struct lp_template *tmpl, const struct lp_template_data *data, struct lp_buf *out, struct lp_buf *error)
 {
 	struct lp_trun run;
-	struct lp_tv dot = { .kind = LP_TV_DATA };
+	struct lp_tv dot = data->root ? *data->root : (struct lp_tv){ .kind = LP_TV_DATA };
 
 	run.tmpl = tmpl;
 	run.data = data;

@@ -322,11 +322,19 @@ static const struct func {
 	{ "maxf", ".*", do_float, MAX }, { "minf", ".*", do_float, MIN },
 	{ "ceil", ".", do_ceil, 0 }, { "floor", ".", do_ceil, 1 }, { "round", "..*", do_round, 0 },
 	{ "fromJson", "s", do_from_json, 0 }, { "default", ".*", do_default, 0 },
+	/* From here on: alert rules only. */
+	{ "humanize", ".", lp_tfunc_humanize, 'h' }, { "humanize1024", ".", lp_tfunc_humanize, '2' },
+	{ "humanizeDuration", ".", lp_tfunc_humanize, 'd' }, { "humanizePercentage", ".", lp_tfunc_humanize, '%' },
+	{ "humanizeTimestamp", ".", lp_tfunc_humanize, 't' }, { "toLower", "s", lp_tfunc_case, 'l' }, { "toUpper", "s", lp_tfunc_case, 'u' },
+	{ "match", "ss", lp_tfunc_match, 0 }, { "reReplaceAll", "sss", lp_tfunc_re_replace, 0 }, { "stripPort", "s", lp_tfunc_strip_port, 0 },
 };
+#define N_RULE_FUNCS 10u
 
-int lp_tfunc_find(const char *name, size_t len)
+int lp_tfunc_find(const char *name, size_t len, bool rule)
 {
-	for (size_t i = 0; i < sizeof funcs / sizeof funcs[0]; i++)
+	size_t n = sizeof funcs / sizeof funcs[0] - (rule ? 0 : N_RULE_FUNCS);
+
+	for (size_t i = 0; i < n; i++)
 		if (strlen(funcs[i].name) == len && !memcmp(funcs[i].name, name, len))
 			return (int)i;
 	return -1;

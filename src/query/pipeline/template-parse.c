@@ -276,7 +276,7 @@ static void parse_word(struct parse *ps, struct lp_toperand *op)
 		op->value.b = word.len == 4;
 	} else if (!is(word, "nil")) {
 		op->kind = LP_TOP_FUNC;
-		op->func = lp_tfunc_find(word.s, word.len);
+		op->func = lp_tfunc_find(word.s, word.len, !strcmp(ps->name, LP_TMPL_RULE_NAME));
 		if (op->func < 0)
 			refuse(ps, "function \"%.*s\" not defined", (int)(word.len > 100 ? 100 : word.len), word.s);
 	}

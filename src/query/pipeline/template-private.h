@@ -1,4 +1,4 @@
-/* Shared by template-parse.c, template-exec.c, template-func.c, template-fmt.c and gotime.c. */
+/* Shared by template-parse.c, template-exec.c, template-func.c, template-fmt.c, template-rule.c and gotime.c. */
 #ifndef LP_QUERY_PIPELINE_TEMPLATE_PRIVATE_H
 #define LP_QUERY_PIPELINE_TEMPLATE_PRIVATE_H
 
@@ -85,7 +85,9 @@ struct lp_trun {                        /* one execution */
 };
 
 /* ---- template-func.c ---- */
-int lp_tfunc_find(const char *name, size_t len);                /* -1: no such function */
+#define LP_TMPL_RULE_NAME "__alert"     /* templates of this name have the functions of alert rules as well */
+/* -1: no such function */
+int lp_tfunc_find(const char *name, size_t len, bool rule);
 const char *lp_tfunc_name(int func);
 /* args are evaluated, except for and/or, which template-exec.c does itself. */
 bool lp_tfunc_is_and(int func);
@@ -121,6 +123,12 @@ struct lp_tv lp_tfunc_date(struct lp_trun *run, struct lp_tv *a, uint32_t n, int
 struct lp_tv lp_tfunc_to_date(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
 struct lp_tv lp_tfunc_timestamp(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
 struct lp_tv lp_tfunc_line(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
+
+/* ---- template-rule.c ---- */
+struct lp_tv lp_tfunc_humanize(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
+struct lp_tv lp_tfunc_match(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
+struct lp_tv lp_tfunc_re_replace(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
+struct lp_tv lp_tfunc_strip_port(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op);
 
 /* ---- template-exec.c ---- */
 struct lp_tv lp_trun_fail(struct lp_trun *run, const char *fmt, ...) __attribute__((format(printf, 2, 3)));

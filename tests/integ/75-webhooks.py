@@ -74,6 +74,8 @@ webhooks:
     assert r.returncode == 0, r
     r = subprocess.run(argv, env={k: v for k, v in os.environ.items() if k != 'HOOK_SECRET'}, capture_output=True, text=True)
     assert r.returncode == 78 and 'webhooks.yaml:4: the environment has no HOOK_SECRET' in r.stderr, r
+    r = subprocess.run([BUILD + '/logpulse', '--check-config', '--set', 'webhooks_file=' + SRC + '/etc/webhooks.yaml'], capture_output=True, text=True)
+    assert r.returncode == 0, r         # the example, as it is shipped
     s.start()
     notifier = lambda: s.children('notifier')
     wait_for('the notifier', notifier)

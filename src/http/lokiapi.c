@@ -104,35 +104,32 @@ static int volume_aggregate(const struct lp_form *form, bool *ret_by_labels, str
 	return -EINVAL;
 }
 
-static void volume(struct lp_worker *worker, h2o_req_t *req, enum lp_query_kind kind, const char *route)
-{
-	struct lp_query_params params = { .kind = kind };
+struct volume {
+	struct lp_query_params params;          /* first: what the reader is given */
 	const char *targets[MAX_TARGETS];
 	size_t lens[MAX_TARGETS];
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
-	int r;
+};
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	r = lp_api_meta_params(worker, &form, &params, &error);
+static int volume_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
+{
+	struct volume *volume = (struct volume *)params;
+	int r = lp_api_selector_params(worker, form, params, error);
+
 	if (r == 0)
-		r = lp_api_check_text(worker, &params, &error);
+		r = volume_limit(form, &params->limit, error);
+	if (r == 0 && params->kind == LP_QUERY_VOLUME_RANGE)
+		r = lp_param_step(form, params->start_ns, params->end_ns, &params->step_ns, error);
 	if (r == 0)
-		r = volume_limit(&form, &params.limit, &error);
-	if (r == 0 && kind == LP_QUERY_VOLUME_RANGE)
-		r = lp_param_step(&form, params.start_ns, params.end_ns, &params.step_ns, &error);
-	if (r == 0)
-		r = volume_targets(&form, targets, lens, &params.n_matches, &error);
-	if (r == 0)
-		r = volume_aggregate(&form, &params.by_labels, &error);
-	if (r < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	params.matches = targets;
-	params.match_lens = lens;
-	lp_api_submit(worker, req, &form, &params, route);
+		r = volume_targets(form, volume->targets, volume->lens, &params->n_matches, error);
+	return r < 0 ? r : volume_aggregate(form, &params->by_labels, error);
+}
+
+static void volume(struct lp_worker *worker, h2o_req_t *req, enum lp_query_kind kind, const char *route)
+{
+	struct volume volume;
+
+	volume.params = (struct lp_query_params){ .kind = kind, .matches = volume.targets, .match_lens = volume.lens };
+	lp_api_run(worker, req, &volume.params, volume_params, route);
 }
 
 void lp_api_volume(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
@@ -149,10 +146,8 @@ void lp_api_volume_range(struct lp_worker *worker, h2o_req_t *req, const char *n
 
 static int patterns_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
 {
-	int r = lp_api_meta_params(worker, form, params, error);
+	int r = lp_api_selector_params(worker, form, params, error);
 
-	if (r == 0)
-		r = lp_api_check_text(worker, params, error);
 	if (r == 0)
 		r = lp_param_step(form, params->start_ns, params->end_ns, &params->step_ns, error);
 	/* Loki keeps patterns in steps of ten seconds: no answer is finer. */
@@ -164,16 +159,8 @@ static int patterns_params(const struct lp_worker *worker, const struct lp_form 
 void lp_api_patterns(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_query_params params = { .kind = LP_QUERY_PATTERNS, .limit = 1 };      /* not a number of lines: those are sampled */
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (patterns_params(worker, &form, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, "patterns");
+	lp_api_run(worker, req, &params, patterns_params, "patterns");
 }
 
 /* ---- detected ----------------------------------------------------------------------------------- */
@@ -181,25 +168,15 @@ void lp_api_patterns(struct lp_worker *worker, h2o_req_t *req, const char *name,
 void lp_api_detected_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_LABELS };
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (lp_api_meta_params(worker, &form, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, "detected_labels");
+	lp_api_run(worker, req, &params, lp_api_meta_params, "detected_labels");
 }
 
 static int fields_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
 {
 	int64_t step;
-	int r = lp_api_meta_params(worker, form, params, error);
+	int r = lp_api_selector_params(worker, form, params, error);
 
-	if (r == 0)
-		r = lp_api_check_text(worker, params, error);
 	if (r == 0)
 		r = lp_param_limit(form, "line_limit", DEFAULT_LINE_LIMIT, &params->limit, error);
 	if (r == 0)
@@ -209,35 +186,19 @@ static int fields_params(const struct lp_worker *worker, const struct lp_form *f
 	return r < 0 ? r : lp_api_check_entries_limit(worker, params, error);
 }
 
-static void fields(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, const char *route)
-{
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
-
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (fields_params(worker, &form, params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, params, route);
-}
-
 void lp_api_detected_fields(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_FIELDS };
 
-	fields(worker, req, &params, "detected_fields");
+	lp_api_run(worker, req, &params, fields_params, "detected_fields");
 }
 
 void lp_api_detected_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_FIELDS };
 	h2o_iovec_t field = lp_request_name(req, name, name_len);
+	struct lp_query_params params = { .kind = LP_QUERY_DETECTED_FIELDS, .label = field.base, .label_len = field.len };
 
-	params.label = field.base;
-	params.label_len = field.len;
-	fields(worker, req, &params, "detected_field_values");
+	lp_api_run(worker, req, &params, fields_params, "detected_field_values");
 }
 
 /* ---- limits ------------------------------------------------------------------------------------- */

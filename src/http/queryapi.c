@@ -13,19 +13,19 @@
 #define NO_QUERY "parse error : syntax error: unexpected $end"
 #define END_BEFORE_START "end timestamp must not be before or equal to start time"
 
-void lp_api_bad(h2o_req_t *req, struct lp_form *form, struct lp_buf *error)
-{
-	lp_reply_text(req, 400, lp_buf_cstr(error));
-	lp_buf_free(error);
-	lp_form_free(form);
-}
-
-void lp_api_bad_text(h2o_req_t *req, struct lp_form *form, const char *text)
+void lp_api_run(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, lp_api_read *read, const char *route)
 {
 	struct lp_buf error = LP_BUF_INIT;
+	struct lp_form form = LP_FORM_INIT;
 
-	lp_buf_str(&error, text);
-	lp_api_bad(req, form, &error);
+	if (lp_request_form(worker, req, &form) < 0)
+		return;
+	if (read(worker, &form, params, &error) < 0)
+		lp_reply_text(req, 400, lp_buf_cstr(&error));
+	else
+		lp_query_start(worker, req, params, (struct lp_job_options){ .route = route });
+	lp_buf_free(&error);
+	lp_form_free(&form);
 }
 
 void lp_api_set_text(struct lp_query_params *params, const struct lp_param *p)
@@ -81,15 +81,6 @@ static int64_t length_of(int64_t start_ns, int64_t end_ns)
 	return __builtin_sub_overflow(end_ns, start_ns, &length) ? INT64_MAX : length;
 }
 
-void lp_api_submit(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form, struct lp_query_params *params,
-		   const char *route)
-{
-	struct lp_job_options options = { .route = route };
-
-	lp_query_start(worker, req, params, options);
-	lp_form_free(form);
-}
-
 /* ---- Loki's routes ------------------------------------------------------------------------------ */
 
 /* Grafana asks for labels in three boxes; other flags of that header are not known and mean nothing. */
@@ -128,16 +119,8 @@ static int range_params(const struct lp_worker *worker, const struct lp_form *fo
 void lp_api_query_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_query_params params = { .kind = LP_QUERY_RANGE, .categorize = lp_api_wants_categories(req) };
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (range_params(worker, &form, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, "query_range");
+	lp_api_run(worker, req, &params, range_params, "query_range");
 }
 
 static int instant_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params,
@@ -162,16 +145,8 @@ static int instant_params(const struct lp_worker *worker, const struct lp_form *
 void lp_api_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_query_params params = { .kind = LP_QUERY_INSTANT };
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (instant_params(worker, &form, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, "query");
+	lp_api_run(worker, req, &params, instant_params, "query");
 }
 
 int lp_api_meta_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params,
@@ -195,63 +170,47 @@ int lp_api_meta_params(const struct lp_worker *worker, const struct lp_form *for
 	return params->text ? lp_api_check_text(worker, params, error) : 0;
 }
 
+int lp_api_selector_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
+{
+	int r = lp_api_meta_params(worker, form, params, error);
+
+	return r < 0 ? r : lp_api_check_text(worker, params, error);
+}
+
 void lp_api_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_query_params params = { .kind = LP_QUERY_LABELS };
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (lp_api_meta_params(worker, &form, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, "labels");
+	lp_api_run(worker, req, &params, lp_api_meta_params, "labels");
 }
 
 void lp_api_values(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_LABEL_VALUES };
 	h2o_iovec_t label = lp_request_name(req, name, name_len);
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
+	struct lp_query_params params = { .kind = LP_QUERY_LABEL_VALUES, .label = label.base, .label_len = label.len };
 
-	params.label = label.base;
-	params.label_len = label.len;
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (lp_api_meta_params(worker, &form, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, "label_values");
-}
-
-static void index_stats(struct lp_worker *worker, h2o_req_t *req, bool shards, const char *route)
-{
-	struct lp_query_params params = { .kind = LP_QUERY_INDEX_STATS, .shards = shards };
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
-
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (lp_api_meta_params(worker, &form, &params, &error) < 0 || lp_api_check_text(worker, &params, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	lp_api_submit(worker, req, &form, &params, route);
+	lp_api_run(worker, req, &params, lp_api_meta_params, "label_values");
 }
 
 void lp_api_index_stats(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	index_stats(worker, req, false, "index_stats");
+	struct lp_query_params params = { .kind = LP_QUERY_INDEX_STATS };
+
+	lp_api_run(worker, req, &params, lp_api_selector_params, "index_stats");
 }
 
 void lp_api_index_shards(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	index_stats(worker, req, true, "index_shards");
+	struct lp_query_params params = { .kind = LP_QUERY_INDEX_STATS, .shards = true };
+
+	lp_api_run(worker, req, &params, lp_api_selector_params, "index_shards");
 }
+
+struct series {
+	struct lp_query_params params;          /* first: what the reader is given */
+	const char *matches[MAX_MATCHES];
+	size_t lens[MAX_MATCHES];
+};
 
 /* match[] and match, each as often as wanted; 0 or an error text. */
 static int collect_matches(const struct lp_worker *worker, const struct lp_form *form, const char **matches, size_t *lens,
@@ -278,28 +237,25 @@ static int collect_matches(const struct lp_worker *worker, const struct lp_form 
 	return 0;
 }
 
+static int series_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error)
+{
+	struct series *series = (struct series *)params;
+	int r = lp_param_bounds(form, lp_clock_real_ns(), &params->start_ns, &params->end_ns, error);
+
+	if (r == 0)
+		r = collect_matches(worker, form, series->matches, series->lens, &params->n_matches, error);
+	if (r < 0 || params->end_ns >= params->start_ns)
+		return r;
+	lp_buf_str(error, END_BEFORE_START);
+	return -EINVAL;
+}
+
 void lp_api_series(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_SERIES };
-	const char *matches[MAX_MATCHES];
-	size_t lens[MAX_MATCHES];
-	struct lp_buf error = LP_BUF_INIT;
-	struct lp_form form = LP_FORM_INIT;
+	struct series series;
 
-	if (lp_request_form(worker, req, &form) < 0)
-		return;
-	if (lp_param_bounds(&form, lp_clock_real_ns(), &params.start_ns, &params.end_ns, &error) < 0 ||
-	    collect_matches(worker, &form, matches, lens, &params.n_matches, &error) < 0) {
-		lp_api_bad(req, &form, &error);
-		return;
-	}
-	if (params.end_ns < params.start_ns) {
-		lp_api_bad_text(req, &form, END_BEFORE_START);
-		return;
-	}
-	params.matches = matches;
-	params.match_lens = lens;
-	lp_api_submit(worker, req, &form, &params, "series");
+	series.params = (struct lp_query_params){ .kind = LP_QUERY_SERIES, .matches = series.matches, .match_lens = series.lens };
+	lp_api_run(worker, req, &series.params, series_params, "series");
 }
 
 /* ---- the original API --------------------------------------------------------------------------- */

@@ -5,9 +5,10 @@
 #include "http/params.h"
 #include "http/worker.h"
 
-/* Answer a parameter error with 400 and free form (and error). */
-void lp_api_bad(h2o_req_t *req, struct lp_form *form, struct lp_buf *error);
-void lp_api_bad_text(h2o_req_t *req, struct lp_form *form, const char *text);
+/* Parameters of a route into `params`, of whose kind and flags the caller has taken care: 0, or -EINVAL with Loki's text in error. */
+typedef int lp_api_read(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error);
+/* A request for one query: read its parameters and start it, or answer 400. */
+void lp_api_run(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, lp_api_read *read, const char *route);
 /* The query's text; p may be NULL. */
 void lp_api_set_text(struct lp_query_params *params, const struct lp_param *p);
 /* Does the client ask for metadata and parsed labels beside the lines? */
@@ -16,9 +17,7 @@ bool lp_api_wants_categories(h2o_req_t *req);
 int lp_api_check_text(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error);
 /* Log queries only: the limit against limits.max_entries_limit_per_query. */
 int lp_api_check_entries_limit(const struct lp_worker *worker, const struct lp_query_params *params, struct lp_buf *error);
-/* start, end and an optional selector. */
-int lp_api_meta_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params, struct lp_buf *error);
-/* Start the query and free the form. */
-void lp_api_submit(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form, struct lp_query_params *params, const char *route);
+/* start, end and an optional selector; the second: one that must be there. */
+lp_api_read lp_api_meta_params, lp_api_selector_params;
 
 #endif

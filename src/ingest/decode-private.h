@@ -7,6 +7,8 @@
 #include "ingest/decode.h"
 #include "ingest/json_scan.h"
 
+#include <string.h>
+
 #define LP_PUSH_MESSAGE_MAX 4096u
 #define LP_PUSH_ERROR_TEXT 1024u        /* one text in the message */
 #define LP_PUSH_ERROR_KINDS 8u          /* different texts that are kept */
@@ -97,6 +99,19 @@ struct lp_json_form {
 	int (*begin_stream)(struct lp_push *push);
 	int (*read_entry)(struct lp_push *push, struct lp_json *js);
 };
+/* An entry that is an object with "ts", "line" and what `read_member` knows besides; js is at a member's value. */
+struct lp_json_entry {
+	int64_t ts;
+	size_t line_len;
+	bool out_of_time, future;       /* int64 nanoseconds cannot hold it */
+};
+typedef int lp_json_member(struct lp_push *push, struct lp_json *js, const char *key, size_t key_len, struct lp_json_entry *entry);
+/* `entry`: what counts for one without a timestamp. */
+int lp_push_json_entry(struct lp_push *push, struct lp_json *js, struct lp_json_entry entry, lp_json_member *read_member);
+static inline bool lp_json_is(const char *key, size_t len, const char *word)
+{
+	return len == strlen(word) && !memcmp(key, word, len);
+}
 int lp_push_json_body(struct lp_push *push, const struct lp_json_form *form, const void *body, size_t len);
 
 /* RFC 3339 or, when it is none, now: the original API's timestamps.  -ERANGE beyond int64 nanoseconds. */

@@ -5,11 +5,28 @@
 #include "ingest/decode-private.h"
 
 #include <errno.h>
-#include <string.h>
 
-static bool is(const char *key, size_t len, const char *word)
+int lp_push_json_entry(struct lp_push *push, struct lp_json *js, struct lp_json_entry entry, lp_json_member *read_member)
 {
-	return len == strlen(word) && !memcmp(key, word, len);
+	const char *key;
+	size_t key_len;
+	bool first = true;
+	int r = lp_json_expect(js, '{', "expected an entry object");
+
+	if (r < 0)
+		return r;
+	while ((r = lp_json_next_member(js, &first, &push->arena, &key, &key_len)) == 1) {
+		r = lp_json_null(js) ? 0 : read_member(push, js, key, key_len, &entry);
+		if (r < 0)
+			return r;
+	}
+	if (r < 0)
+		return r;
+	if (entry.out_of_time) {
+		lp_push_entry_out_of_time(push, entry.future);
+		return 0;
+	}
+	return lp_push_entry(push, entry.ts, entry.line_len);
 }
 
 static int read_entries(struct lp_push *push, const struct lp_json_form *form, struct lp_json *js)
@@ -46,16 +63,16 @@ static int read_stream(struct lp_push *push, const struct lp_json_form *form, st
 	if (r < 0)
 		return r;
 	while ((r = lp_json_next_member(js, &first, &push->arena, &key, &key_len)) == 1) {
-		if (is(key, key_len, form->labels_key) && !labels_seen) {
+		if (lp_json_is(key, key_len, form->labels_key) && !labels_seen) {
 			labels_seen = true;
 			r = form->read_labels(push, js);
 			if (!r)
 				r = form->begin_stream(push);
-		} else if (is(key, key_len, form->entries_key) && !entries_seen) {
+		} else if (lp_json_is(key, key_len, form->entries_key) && !entries_seen) {
 			entries_seen = true;
 			entries = labels_seen ? NULL : js->p;
 			r = labels_seen ? read_entries(push, form, js) : lp_json_skip(js);
-		} else if (is(key, key_len, form->labels_key) || is(key, key_len, form->entries_key)) {
+		} else if (lp_json_is(key, key_len, form->labels_key) || lp_json_is(key, key_len, form->entries_key)) {
 			r = lp_push_fatal(push, "a stream has the key '%.*s' twice", (int)key_len, key);
 		} else {
 			r = lp_json_skip(js);
@@ -108,7 +125,7 @@ static int read_body(struct lp_push *push, const struct lp_json_form *form, stru
 		if (r < 0)
 			return r;
 		while ((r = lp_json_next_member(js, &first, &push->arena, &key, &key_len)) == 1) {
-			r = is(key, key_len, "streams") ? read_streams(push, form, js) : lp_json_skip(js);
+			r = lp_json_is(key, key_len, "streams") ? read_streams(push, form, js) : lp_json_skip(js);
 			if (r < 0)
 				return r;
 		}

@@ -8,11 +8,6 @@
 
 #include <errno.h>
 
-static bool is(const char *key, size_t len, const char *word)
-{
-	return len == strlen(word) && !memcmp(key, word, len);
-}
-
 static int read_labels(struct lp_push *push, struct lp_json *js)
 {
 	const char *key, *value;
@@ -40,14 +35,8 @@ static int begin_stream(struct lp_push *push)
 	return lp_push_stream(push, NULL, true);
 }
 
-struct entry {
-	int64_t ts;
-	size_t line_len;
-	bool out_of_time, future;
-};
-
 /* An integer of nanoseconds; what else is a number or a word means now. */
-static int read_ts(struct lp_push *push, struct lp_json *js, struct entry *entry)
+static int read_ts(struct lp_push *push, struct lp_json *js, struct lp_json_entry *entry)
 {
 	const char *s;
 	size_t n;
@@ -78,41 +67,20 @@ static int read_ts(struct lp_push *push, struct lp_json *js, struct entry *entry
 	return 0;
 }
 
-static int read_member(struct lp_push *push, struct lp_json *js, const char *key, size_t key_len, struct entry *entry)
+static int read_member(struct lp_push *push, struct lp_json *js, const char *key, size_t key_len, struct lp_json_entry *entry)
 {
-	if (is(key, key_len, "ts"))
+	if (lp_json_is(key, key_len, "ts"))
 		return read_ts(push, js, entry);
-	if (is(key, key_len, "line") && !lp_json_null(js))
+	if (lp_json_is(key, key_len, "line"))
 		return lp_push_json_line(push, js, &entry->line_len);
-	if (is(key, key_len, "metadata") && !lp_json_null(js))
+	if (lp_json_is(key, key_len, "metadata"))
 		return lp_push_json_metadata(push, js, false);
-	if (is(key, key_len, "line") || is(key, key_len, "metadata"))
-		return 0;
 	return lp_json_skip(js);
 }
 
 static int read_entry(struct lp_push *push, struct lp_json *js)
 {
-	struct entry entry = { .ts = push->limits->now_ns };
-	const char *key;
-	size_t key_len;
-	bool first = true;
-	int r = lp_json_expect(js, '{', "expected an entry object");
-
-	if (r < 0)
-		return r;
-	while ((r = lp_json_next_member(js, &first, &push->arena, &key, &key_len)) == 1) {
-		r = read_member(push, js, key, key_len, &entry);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0)
-		return r;
-	if (entry.out_of_time) {
-		lp_push_entry_out_of_time(push, entry.future);
-		return 0;
-	}
-	return lp_push_entry(push, entry.ts, entry.line_len);
+	return lp_push_json_entry(push, js, (struct lp_json_entry){ .ts = push->limits->now_ns }, read_member);
 }
 
 int lp_push_original_json(struct lp_push *push, const void *body, size_t len)

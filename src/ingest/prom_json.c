@@ -25,18 +25,7 @@ static int begin_stream(struct lp_push *push)
 	return lp_push_label_string(push, s, n);
 }
 
-static bool is(const char *key, size_t len, const char *word)
-{
-	return len == strlen(word) && !memcmp(key, word, len);
-}
-
-struct entry {
-	int64_t ts;
-	size_t line_len;
-	bool out_of_time, future;
-};
-
-static int read_ts(struct lp_push *push, struct lp_json *js, struct entry *entry)
+static int read_ts(struct lp_push *push, struct lp_json *js, struct lp_json_entry *entry)
 {
 	const char *s;
 	size_t n;
@@ -55,37 +44,21 @@ static int read_ts(struct lp_push *push, struct lp_json *js, struct entry *entry
 	return 0;
 }
 
+static int read_member(struct lp_push *push, struct lp_json *js, const char *key, size_t key_len, struct lp_json_entry *entry)
+{
+	if (lp_json_is(key, key_len, "ts"))
+		return read_ts(push, js, entry);
+	if (!lp_json_is(key, key_len, "line"))
+		return lp_json_skip(js);
+	if (lp_json_peek(js) != '"')
+		return lp_json_expect(js, '"', "expected the line as a string");
+	return lp_push_json_line(push, js, &entry->line_len);
+}
+
+/* Without a timestamp it is of the year 1, as in Go. */
 static int read_entry(struct lp_push *push, struct lp_json *js)
 {
-	struct entry entry = { .out_of_time = true };           /* without a timestamp it is of the year 1, as in Go */
-	const char *key;
-	size_t key_len;
-	bool first = true;
-	int r = lp_json_expect(js, '{', "expected an entry object");
-
-	if (r < 0)
-		return r;
-	while ((r = lp_json_next_member(js, &first, &push->arena, &key, &key_len)) == 1) {
-		if (lp_json_null(js))
-			continue;
-		if (is(key, key_len, "ts"))
-			r = read_ts(push, js, &entry);
-		else if (!is(key, key_len, "line"))
-			r = lp_json_skip(js);
-		else if (lp_json_peek(js) != '"')
-			r = lp_json_expect(js, '"', "expected the line as a string");
-		else
-			r = lp_push_json_line(push, js, &entry.line_len);
-		if (r < 0)
-			return r;
-	}
-	if (r < 0)
-		return r;
-	if (entry.out_of_time) {
-		lp_push_entry_out_of_time(push, entry.future);
-		return 0;
-	}
-	return lp_push_entry(push, entry.ts, entry.line_len);
+	return lp_push_json_entry(push, js, (struct lp_json_entry){ .out_of_time = true }, read_member);
 }
 
 int lp_push_prom_json(struct lp_push *push, const void *body, size_t len)

@@ -7,6 +7,7 @@
 #include "master/master.h"
 
 #include "common/log.h"
+#include "rules/rule.h"
 #include "http/otlp.h"
 #include "notify/hooks/module.h"
 
@@ -28,6 +29,19 @@ static void print(struct lp_buf *text, FILE *to)
 	lp_buf_free(text);
 }
 
+/* Rule files belong to the configuration: a bad one is refused before anything starts. */
+static int check_rules(const struct lp_conf *conf, struct lp_buf *error)
+{
+	struct lp_rule_set *set = NULL;
+	int r = lp_rules_new(&set);
+
+	if (r == 0)
+		r = lp_rules_load_files(set, (const char *const *)conf->rules.files.items, conf->rules.files.n, conf->rules.tenant,
+					conf->rules.evaluation_interval, error);
+	lp_rules_free(&set);
+	return r;
+}
+
 /* --version, --help, --print-config, --check-config and errors: the exit code, or -1 to go on. */
 static int answer(const struct lp_conf_args *args, struct lp_conf *conf, int r, bool usage, struct lp_buf *error)
 {
@@ -42,6 +56,8 @@ static int answer(const struct lp_conf_args *args, struct lp_conf *conf, int r, 
 		print(&text, stdout);
 		return LP_EXIT_OK;
 	}
+	if (r == 0 && !args->print)
+		r = check_rules(conf, error);
 	if (r < 0) {
 		fprintf(stderr, "logpulse: %s\n", error->len ? lp_buf_cstr(error) : strerror(-r));
 		if (usage)

@@ -3,12 +3,10 @@
 #ifndef LP_NOTIFY_EVENT_H
 #define LP_NOTIFY_EVENT_H
 
+#include "rules/pair.h"
+
 #include <stdbool.h>
 #include <stdint.h>
-
-struct lp_alert_pair {
-	const char *name, *value;       /* UTF-8, no NUL inside */
-};
 
 struct lp_alert_event {
 	const char *tenant;             /* "" default */

@@ -7,6 +7,7 @@
  * files that its modules write before they act. */
 #include "notify/notify.h"
 #include "notify/hooks/module.h"
+#include "notify/rules.h"
 
 #include "common/clock.h"
 #include "common/log.h"
@@ -28,6 +29,7 @@
 
 /* In the order in which events go: who tells before who sends. */
 static const struct lp_notify_module *const modules[] = {
+	&lp_rules_module,
 	&lp_hooks_module,
 	NULL
 };

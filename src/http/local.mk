@@ -6,6 +6,7 @@ src_http_libhttp_a_SOURCES += src/http/metricstream.c src/http/ratelimit.c src/h
 src_http_libhttp_a_SOURCES += src/http/rates.c
 src_http_libhttp_a_SOURCES += src/http/wsframe.c src/http/wsframe.h src/http/tailmsg.c src/http/tailmsg.h src/http/tail.c src/http/tail-private.h \
 	src/http/tailconn.c src/http/tailhistory.c src/http/tailapi.c
+src_http_libhttp_a_SOURCES += src/http/rulesapi.c src/http/rulesapi.h src/http/alertsapi.c
 src_http_libhttp_a_CPPFLAGS = $(AM_CPPFLAGS) $(H2O_CFLAGS) $(SSL_CFLAGS) $(ZLIB_CFLAGS) $(XXHASH_CFLAGS) -DH2O_USE_LIBUV=0
 
 check_PROGRAMS += tests/unit/check_http_params
@@ -17,5 +18,5 @@ tests_unit_check_http_params_LDADD = src/http/libhttp.a src/common/libcommon.a $
 # One worker with a scripted engine; tests/integ/05-worker.py drives it.
 noinst_PROGRAMS += tests/integ/worker_harness
 tests_integ_worker_harness_SOURCES = tests/integ/worker_harness.c
-tests_integ_worker_harness_LDADD = src/http/libhttp.a src/master/libmaster.a src/ingest/libingest.a src/conf/libconf.a $(QUERY_LIBS) \
+tests_integ_worker_harness_LDADD = src/http/libhttp.a src/master/libmaster.a src/rules/librules.a src/ingest/libingest.a src/conf/libconf.a $(QUERY_LIBS) \
 	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) -lm

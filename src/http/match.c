@@ -30,7 +30,7 @@ bool lp_path_match(const char *pattern, const char *path, size_t n, const char *
 	if (n <= head + tail)
 		return false;
 	seg = n - head - tail;
-	if (memcmp(path + head + seg, slash, tail) != 0 || memchr(path + head, '/', seg))
+	if (memcmp(path + head + seg, slash, tail) != 0 || (strncmp(brace, "{rest}", 6) && memchr(path + head, '/', seg)))
 		return false;
 	*ret_name = path + head;
 	*ret_name_len = seg;

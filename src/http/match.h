@@ -1,4 +1,4 @@
-/* Paths of the route table: exact, or with one {name} that stands for one whole segment.  Pure. */
+/* Paths of the route table: exact, or with one {name} that stands for one whole segment, or {rest} for any number of them.  Pure. */
 #ifndef LP_HTTP_MATCH_H
 #define LP_HTTP_MATCH_H
 
@@ -13,7 +13,7 @@
 #define LP_METHOD_HEAD 32u
 #define LP_METHOD_PATCH 64u
 
-/* Does path match pattern?  *ret_name .. is the segment that stands for {name}, not empty (NULL without one). */
+/* Does path match pattern?  {rest} instead of {name} takes slashes as well.  *ret_name .. is the segment that stands for {name}, not empty (NULL without one). */
 bool lp_path_match(const char *pattern, const char *path, size_t n, const char **ret_name, size_t *ret_name_len);
 /* LP_METHOD_*, 0 for a method that no route knows. */
 unsigned lp_method_parse(const char *s, size_t n);

@@ -289,6 +289,7 @@ void lp_metrics_write(struct lp_worker *worker, struct lp_buf *out, bool openmet
 		write_number(&prom, "lokiclone_uptime_seconds", "gauge", "Seconds since the start", uptime);
 		write_handlers(worker, &prom);
 	}
+	lp_rules_metrics(worker, out);
 	if (openmetrics)
 		lp_buf_str(out, "# EOF\n");
 }

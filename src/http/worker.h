@@ -266,4 +266,13 @@ const char *lp_route_path(uint32_t route, unsigned *ret_methods);
 void lp_metrics_write(struct lp_worker *worker, struct lp_buf *out, bool openmetrics);
 void lp_status_metrics(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 
+/* rulesapi.c, alertsapi.c */
+void lp_rules_ruler(struct lp_worker *worker, h2o_req_t *req, const char *rest, size_t rest_len);
+void lp_rules_prom_rules(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_rules_prom_alerts(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_rules_metrics(struct lp_worker *worker, struct lp_buf *out);    /* series of recording rules */
+void lp_rules_alerts(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_rules_alert(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_rules_alert_status(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+
 #endif

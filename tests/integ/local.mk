@@ -34,7 +34,7 @@ EXTRA_DIST += tests/lib/logqlgen.py
 
 INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
 INTEG_TESTS += tests/integ/22-compaction.py
-INTEG_TESTS += tests/integ/75-webhooks.py
+INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py
 EXTRA_DIST += tests/lib/hookstub.py
 INTEG_TESTS += tests/integ/17-tail.py
 EXTRA_DIST += tests/lib/wsclient.py

@@ -19,3 +19,9 @@ tests_fuzz_fuzz_webhooks_LDADD = $(HOOKS_LIBS) $(FUZZ_LIBS) -lpthread
 tests_fuzz_fuzz_hookqueue_SOURCES = tests/fuzz/fuzz_hookqueue.c
 tests_fuzz_fuzz_hookqueue_LDADD = $(HOOKS_LIBS) $(FUZZ_LIBS) -lpthread
 EXTRA_DIST += tests/fuzz/corpus/webhooks tests/fuzz/corpus/hookqueue
+
+# Driven by tests/integ/76-alert-hooks.py.
+noinst_PROGRAMS += tests/integ/hooks_harness
+tests_integ_hooks_harness_SOURCES = tests/integ/hooks_harness.c
+tests_integ_hooks_harness_CPPFLAGS = $(AM_CPPFLAGS) $(CURL_CFLAGS)
+tests_integ_hooks_harness_LDADD = $(HOOKS_LIBS) shm/libshm.a $(CURL_LIBS)

@@ -20,3 +20,15 @@ noinst_PROGRAMS += tests/integ/worker_harness
 tests_integ_worker_harness_SOURCES = tests/integ/worker_harness.c
 tests_integ_worker_harness_LDADD = src/http/libhttp.a src/master/libmaster.a src/rules/librules.a src/ingest/libingest.a src/conf/libconf.a $(QUERY_LIBS) \
 	$(H2O_LIBS) $(WSLAY_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SNAPPY_LIBS) $(DEFLATE_LIBS) $(ZLIB_LIBS) -lm
+
+# WebSocket frames and the messages in them: these two files and what they call, no h2o.
+TAILMSG_LIBS = src/http/libhttp.a src/ingest/libingest.a $(QUERY_LIBS) $(SSL_LIBS)
+check_PROGRAMS += tests/unit/check_wsframe tests/fuzz/fuzz_tail
+TESTS += tests/unit/check_wsframe tests/fuzz/fuzz_tail
+tests_unit_check_wsframe_SOURCES = tests/unit/check_wsframe.c
+tests_unit_check_wsframe_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
+tests_unit_check_wsframe_LDADD = $(TAILMSG_LIBS) $(CHECK_LIBS)
+tests_fuzz_fuzz_tail_SOURCES = tests/fuzz/fuzz_tail.c
+tests_fuzz_fuzz_tail_LDADD = $(TAILMSG_LIBS) $(FUZZ_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/tail/filter tests/fuzz/corpus/tail/query tests/fuzz/corpus/tail/frames tests/fuzz/corpus/tail/bad \
+	tests/fuzz/corpus/tail/wide

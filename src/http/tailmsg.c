@@ -132,7 +132,9 @@ int lp_tail_message_parse(const void *text, size_t len, struct lp_arena *arena, 
 			r = read_string(&js, arena, &type, &type_len);
 		} else if (is(key, key_len, "query")) {
 			r = read_string(&js, arena, &query, &query_len);
-		} else if (is(key, key_len, "labels") && !labels && !lp_json_null(&js)) {
+		} else if (is(key, key_len, "labels") && lp_json_null(&js)) {
+			r = 0;
+		} else if (is(key, key_len, "labels") && !labels) {
 			labels = true;
 			r = read_labels(&js, arena, &wish, error);
 		} else {

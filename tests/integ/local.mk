@@ -36,5 +36,5 @@ INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
 INTEG_TESTS += tests/integ/22-compaction.py
 INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py
 EXTRA_DIST += tests/lib/hookstub.py
-INTEG_TESTS += tests/integ/17-tail.py
+INTEG_TESTS += tests/integ/17-tail.py tests/integ/47-tail-kill.py
 EXTRA_DIST += tests/lib/wsclient.py

@@ -48,7 +48,9 @@ int lp_metric_fail_memory(struct lp_query *query)
 
 static int tick(struct mscan *s)
 {
-	return ++s->ticks % STOP_EVERY == 0 && lp_query_stopped(s->query) ? -ECANCELED : 0;
+	bool heavy = s->thread->state && lp_pipeline_heavy(s->thread->state);
+
+	return (++s->ticks % STOP_EVERY == 0 || heavy) && lp_query_stopped(s->query) ? -ECANCELED : 0;
 }
 
 static int want(struct mscan *s, unsigned columns)

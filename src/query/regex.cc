@@ -655,6 +655,45 @@ extern "C" bool lp_regex_captures(const struct lp_regex *re, const char *s, size
 	}
 }
 
+/* The text is checked once: doing so for each match would make many matches quadratic. */
+static void each(const struct lp_regex *re, re2::StringPiece text, const clean_text *clean, unsigned n, int64_t *offsets,
+		 bool (*fn)(void *ctx, const int64_t *offsets), void *ctx)
+{
+	re2::StringPiece groups[MAX_GROUPS + 1];
+	size_t at = 0, last_end = SIZE_MAX;
+
+	while (at <= text.size() && re->re->Match(text, at, text.size(), anchor_of(re), groups, (int)n)) {
+		size_t from = (size_t)(groups[0].data() - text.data()), to = from + groups[0].size();
+		unsigned rune = to < text.size() ? lp_utf8_seq((const uint8_t *)text.data() + to, text.size() - to) : 1;
+
+		put_offsets(groups, n, text.data(), clean, offsets);
+		/* An empty match right behind the last one does not count. */
+		if ((to > from || from != last_end) && !fn(ctx, offsets))
+			return;
+		last_end = to;
+		at = to > from ? to : to + (rune ? rune : 1);
+	}
+}
+
+extern "C" void lp_regex_each(const struct lp_regex *re, const char *s, size_t len, unsigned n_groups,
+			      bool (*fn)(void *ctx, const int64_t *offsets), void *ctx)
+{
+	int64_t offsets[2 * (MAX_GROUPS + 1)];
+	unsigned have = (unsigned)re->names.size(), n = n_groups < have ? n_groups : have;
+
+	try {
+		if (lp_utf8_valid(s ? s : "", len)) {
+			each(re, re2::StringPiece(s ? s : "", len), NULL, n ? n : 1, offsets, fn, ctx);
+			return;
+		}
+		clean_text clean(s, len, true);
+
+		each(re, clean.s, &clean, n ? n : 1, offsets, fn, ctx);
+	} catch (const std::exception &) {
+		return;
+	}
+}
+
 extern "C" unsigned lp_regex_groups(const struct lp_regex *re)
 {
 	return (unsigned)re->names.size();

@@ -24,6 +24,9 @@ bool lp_regex_match(const struct lp_regex *re, const char *s, size_t len);
 
 /* Captures: pairs of offsets for group 0..n-1, -1 when unset.  False: no match. */
 bool lp_regex_captures(const struct lp_regex *re, const char *s, size_t len, size_t from, int64_t *offsets, unsigned n_groups);
+/* Every match that does not overlap the one before, as Go's FindAll finds them, with the offsets of groups 0..n_groups-1 (at least group 0,
+ * at most those that there are); until fn returns false. */
+void lp_regex_each(const struct lp_regex *re, const char *s, size_t len, unsigned n_groups, bool (*fn)(void *ctx, const int64_t *offsets), void *ctx);
 unsigned lp_regex_groups(const struct lp_regex *re);                            /* with group 0 */
 const char *lp_regex_group_name(const struct lp_regex *re, unsigned group);     /* NULL: unnamed */
 

@@ -263,7 +263,7 @@ static int show_all(struct lp_query *query, struct groups *groups)
 		r = groups->of ? 0 : -ENOMEM;
 	}
 	for (size_t i = 0; r == 0 && i < n; i++) {
-		if (i % 1024 == 1023 && lp_query_stopped(query))
+		if ((i % 1024 == 1023 || lp_pipeline_heavy(groups->state)) && lp_query_stopped(query))
 			return -ECANCELED;
 		r = show(query, groups, &query->kept.v[i], &groups->of[i]);
 	}

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define STOP_EVERY 1024u
+#define LONG_LINE (64u << 10)
 
 struct scan {
 	struct lp_query *query;
@@ -82,7 +83,7 @@ static int passes(struct scan *scan, const struct lp_rows *rows, uint32_t i, str
 
 	if (r == 0)
 		r = lp_pipeline_line(scan->state, rows->ts[i], line, len, meta, meta_len, ret_res);
-	if (++scan->piped % STOP_EVERY == 0 && lp_query_stopped(scan->query))
+	if ((++scan->piped % STOP_EVERY == 0 || lp_pipeline_heavy(scan->state)) && lp_query_stopped(scan->query))
 		return -ECANCELED;
 	return r == -EBADMSG ? 0 : r;
 }
@@ -180,10 +181,13 @@ static int scan_column(struct scan *scan, struct lp_columns *cols, uint32_t lo, 
 /* Rows [lo, hi) one by one, in the query's direction; sorted rows end at the bound. */
 static int scan_rows_each(struct scan *scan, const struct lp_rows *rows, uint32_t lo, uint32_t hi, bool sorted)
 {
-	for (uint32_t k = 0; k < hi - lo; k++) {
-		uint32_t i = scan->forward ? lo + k : hi - 1 - k, len;
+	uint32_t len = 0;
 
-		if (k % STOP_EVERY == STOP_EVERY - 1 && lp_query_stopped(scan->query))
+	for (uint32_t k = 0; k < hi - lo; k++) {
+		uint32_t i = scan->forward ? lo + k : hi - 1 - k;
+
+		/* A long line may have cost the filter much. */
+		if ((k % STOP_EVERY == STOP_EVERY - 1 || len >= LONG_LINE) && lp_query_stopped(scan->query))
 			return -ECANCELED;
 		if (!in_range(scan, rows->ts[i]))
 			continue;

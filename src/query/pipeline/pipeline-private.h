@@ -69,6 +69,7 @@ struct lp_pipeline_state {
 	bool scanning;                  /* nobody looks at the labels of the result */
 	bool changed;                   /* the labels differ from the stream's */
 	bool no_memory;
+	bool heavy;                     /* this line took long, or may have */
 	/* the line */
 	int64_t ts_ns;
 	const char *line;

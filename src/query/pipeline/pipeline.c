@@ -17,6 +17,8 @@
 #include <string.h>
 #include <xxhash.h>
 
+#define HEAVY_LINE (64u << 10)
+
 /* ---- compiling ------------------------------------------------------------------------------------ */
 
 static int add_hint(struct lp_pipeline *p, const struct lp_str *name)
@@ -471,6 +473,11 @@ static bool unwrap(struct lp_pipeline_state *st, double *ret_value)
 	return true;
 }
 
+bool lp_pipeline_heavy(const struct lp_pipeline_state *st)
+{
+	return st->heavy;
+}
+
 int lp_pipeline_line(struct lp_pipeline_state *st, int64_t ts_ns, const char *line, size_t line_len, const uint8_t *meta, size_t meta_len,
 		     struct lp_pipeline_result *ret_result)
 {
@@ -481,6 +488,7 @@ int lp_pipeline_line(struct lp_pipeline_state *st, int64_t ts_ns, const char *li
 	memcpy(st->entries, st->base, st->n_base * sizeof *st->base);
 	st->n_entries = st->n_base;
 	st->changed = st->no_memory = false;
+	st->heavy = line_len >= HEAVY_LINE;
 	st->ts_ns = ts_ns;
 	st->line = line;
 	st->line_len = line_len;

@@ -77,6 +77,9 @@ void lp_pipeline_scan_only(struct lp_pipeline_state *state);
 int lp_pipeline_line(struct lp_pipeline_state *state, int64_t ts_ns, const char *line, size_t line_len, const uint8_t *meta, size_t meta_len,
 		     struct lp_pipeline_result *ret_result);
 
+/* Did the last line take, or may it have taken, so long that whoever runs many should look at the clock? */
+bool lp_pipeline_heavy(const struct lp_pipeline_state *state);
+
 /* Metric queries fail on a sample with an error: Loki's text for the answer (400). */
 void lp_pipeline_error_text(const struct lp_pipeline_result *result, struct lp_buf *out);
 

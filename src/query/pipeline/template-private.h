@@ -11,6 +11,8 @@
 #define LP_TMPL_MAX_STEPS 100000u       /* of one execution */
 #define LP_TMPL_MAX_VARS 256u
 #define LP_TMPL_MAX_ARGS 64u
+#define LP_TMPL_LONG_TEXT 4096u         /* from here on the time of replacing in a text is looked at */
+#define LP_TMPL_REGEX_NS 300000000u     /* of the processor, for one call */
 
 enum lp_tv_kind { LP_TV_NIL, LP_TV_STRING, LP_TV_INT, LP_TV_FLOAT, LP_TV_BOOL, LP_TV_TIME, LP_TV_LIST, LP_TV_MAP, LP_TV_DATA };
 

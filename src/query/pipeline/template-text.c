@@ -273,14 +273,56 @@ static void expand(struct lp_buf *out, const struct lp_regex *re, const tv *with
 	}
 }
 
-/* op: 'c' count, 'r' replace, 'l' replace by literal text. */
+struct replacing {
+	struct lp_trun *run;
+	const struct lp_regex *re;
+	const struct lp_tv *args;       /* expression, text, replacement */
+	struct lp_buf out;
+	int op;                         /* 'c' count, 'r' replace, 'l' replace by literal text */
+	unsigned groups;
+	size_t copied;
+	int64_t count, began_ns;
+};
+
+static int64_t cpu_ns(void)
+{
+	struct timespec ts = { 0 };
+
+	(void)clock_gettime(CLOCK_THREAD_CPUTIME_ID, &ts);
+	return (int64_t)ts.tv_sec * 1000000000 + ts.tv_nsec;
+}
+
+/* One match is linear in the text, all of them need not be: each may read to the end before it is decided. */
+static bool one_match(void *ctx, const int64_t *offsets)
+{
+	struct replacing *r = ctx;
+	const char *s = r->args[1].str.s;
+	size_t from = (size_t)offsets[0];
+
+	r->count++;
+	if (++r->run->steps > LP_TMPL_MAX_STEPS) {
+		lp_trun_fail(r->run, "template takes too many steps (limit %u)", LP_TMPL_MAX_STEPS);
+		return false;
+	}
+	if (r->args[1].str.n > LP_TMPL_LONG_TEXT && cpu_ns() - r->began_ns > LP_TMPL_REGEX_NS) {
+		r->run->data->state->heavy = true;
+		lp_trun_fail(r->run, "matching takes too long (limit %u ms)", LP_TMPL_REGEX_NS / 1000000);
+		return false;
+	}
+	lp_buf_append(&r->out, s + r->copied, from - r->copied);
+	if (r->op == 'r')
+		expand(&r->out, r->re, &r->args[2], s, offsets);
+	else if (r->op == 'l')
+		lp_buf_append(&r->out, r->args[2].str.s, r->args[2].str.n);
+	r->copied = (size_t)offsets[1];
+	return !r->out.failed;
+}
+
 struct lp_tv lp_tfunc_regex(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
 {
-	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, why = { .max = 4096 };
-	int64_t offsets[2 * 64], count = 0, last_end = -1;
+	struct replacing r = { .run = run, .args = a, .out = { .max = LP_PIPELINE_MAX_OUTPUT }, .op = op, .began_ns = cpu_ns() };
+	struct lp_buf why = { .max = 4096 };
 	struct lp_regex *re = NULL;
-	size_t at = 0, copied = 0;
-	unsigned groups;
 	tv v;
 
 	if (lp_regex_compile(a[0].str.s, a[0].str.n, 0, &re, &why) < 0) {
@@ -288,38 +330,14 @@ struct lp_tv lp_tfunc_regex(struct lp_trun *run, struct lp_tv *a, uint32_t n, in
 		lp_buf_free(&why);
 		return v;
 	}
-	groups = lp_regex_groups(re) < 64 ? lp_regex_groups(re) : 64;
-	while (at <= a[1].str.n && lp_regex_captures(re, a[1].str.s, a[1].str.n, at, offsets, groups) && !out.failed) {
-		size_t from = (size_t)offsets[0], to = (size_t)offsets[1];
-
-		if (++run->steps > LP_TMPL_MAX_STEPS) {
-			lp_trun_fail(run, "template takes too many steps (limit %u)", LP_TMPL_MAX_STEPS);
-			break;
-		}
-		/* An empty match right behind the last one does not count. */
-		if (to > from || (int64_t)from != last_end) {
-			count++;
-			lp_buf_append(&out, a[1].str.s + copied, from - copied);
-			if (op == 'r')
-				expand(&out, re, &a[2], a[1].str.s, offsets);
-			else if (op == 'l')
-				lp_buf_append(&out, a[2].str.s, a[2].str.n);
-			copied = to;
-			last_end = (int64_t)to;
-		}
-		if (to > from) {
-			at = to;
-		} else {
-			unsigned step = to < a[1].str.n ? lp_utf8_seq((const uint8_t *)a[1].str.s + to, a[1].str.n - to) : 1;
-
-			at = to + (step ? step : 1);
-		}
-	}
-	lp_buf_append(&out, a[1].str.s + copied, a[1].str.n - copied);
+	r.re = re;
+	r.groups = lp_regex_groups(re);
+	lp_regex_each(re, a[1].str.s, a[1].str.n, r.groups, one_match, &r);
+	lp_buf_append(&r.out, a[1].str.s + r.copied, a[1].str.n - r.copied);
 	lp_regex_free(&re);
 	lp_buf_free(&why);
-	v = op == 'c' ? tv_int(count) : lp_tv_take(run, &out);
-	lp_buf_free(&out);
+	v = op == 'c' ? tv_int(r.count) : lp_tv_take(run, &r.out);
+	lp_buf_free(&r.out);
 	return v;
 }
 

@@ -348,6 +348,24 @@ START_TEST(odd_numbers)
 }
 END_TEST
 
+/* Quantiles of 99 values in orders that selection likes least: 1..99 up, down, from both ends inwards, all but one equal, NaN between. */
+START_TEST(quantiles_of_awkward_orders)
+{
+	double v[99];
+
+	for (unsigned order = 0; order < 5; order++) {
+		for (uint32_t i = 0; i < 99; i++) {
+			double inwards = i % 2 ? 99 - i / 2 : 1 + i / 2;
+
+			v[i] = order == 0 ? i + 1 : order == 1 ? 99 - i : order == 2 ? inwards : order == 3 ? 50 : i % 2 ? NAN : 2.0 * i - 46;
+		}
+		if (order == 3)
+			v[7] = -1e300;
+		expect(LP_RANGE_QUANTILE, v, 99, order == 4 ? -46 : 50);
+	}
+}
+END_TEST
+
 START_TEST(first_and_last_among_equal_times)
 {
 	struct lp_range_agg range = { .op = _i ? LP_RANGE_LAST : LP_RANGE_FIRST, .has_unwrap = true, .range_ns = 10 * S };
@@ -488,6 +506,7 @@ int main(void)
 	tcase_set_timeout(tc, 120);
 	tcase_add_loop_test(tc, every_operation_equals_the_naive_one, LP_RANGE_COUNT, LP_RANGE_ABSENT + 1);
 	tcase_add_test(tc, odd_numbers);
+	tcase_add_test(tc, quantiles_of_awkward_orders);
 	tcase_add_loop_test(tc, first_and_last_among_equal_times, 0, 2);
 	tcase_add_test(tc, blocks_are_added_whole_only_inside_one_pane);
 	tcase_add_loop_test(tc, memory_is_bounded, LP_RANGE_COUNT, LP_RANGE_LAST + 1);

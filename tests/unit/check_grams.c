@@ -28,7 +28,7 @@ static void random_text(char *text, size_t len)
 		uint32_t kind = rnd() % 8;
 
 		for (; n && i < len; n--, i++)
-			text[i] = kind < 4 ? letters[rnd() % (sizeof letters - 1)] : kind < 6 ? (char)('0' + rnd() % 10) :
+			text[i] = kind < 4 ? letters[rnd() % (sizeof letters - 1)] : kind < 6 ? (char)(rnd() % 5 ? '0' + rnd() % 10 : '.') :
 				  kind == 6 ? (char)rnd() : '\n';
 	}
 }
@@ -128,6 +128,8 @@ START_TEST(mostly_skips)
 		ck_assert_uint_eq(find(&b, needle, 0, found), b.n);
 		ck_assert_uint_eq(find(&b, "4711", 4, found), b.n);
 	}
+	/* One number among many of its kind: five digits tell blocks apart, four would not. */
+	ck_assert_uint_lt(find(&b, "710.922.8451.3377.901", 21, found), b.n / 2);
 	ck_assert_uint_lt(absent, 100 * b.n / 10);
 	ck_assert_uint_eq(short_needles, 100 * b.n);
 	ck_assert_uint_lt(b.section.len, (size_t)b.n * LP_GRAMS_BLOCK_BYTES + 100);

@@ -27,9 +27,10 @@ static uint32_t fold(uint8_t c)
 	return c >= 'A' && c <= 'Z' ? c | 0x20u : c;
 }
 
-static bool digit(uint8_t c)
+/* '.', '/' and the digits, which are neighbours. */
+static bool numeric(uint8_t c)
 {
-	return c >= '0' && c <= '9';
+	return c >= '.' && c <= '9';
 }
 
 /* Position of the window at p, of `left` bytes (at least 4), or UNUSED. */
@@ -37,8 +38,8 @@ static uint32_t position(const uint8_t *p, size_t left)
 {
 	uint32_t key = fold(p[0]) | fold(p[1]) << 8 | fold(p[2]) << 16 | fold(p[3]) << 24;
 
-	if (digit(p[0]) && digit(p[1]) && digit(p[2]) && digit(p[3])) {
-		if (left < 5 || !digit(p[4]))
+	if (numeric(p[0]) && numeric(p[1]) && numeric(p[2]) && numeric(p[3])) {
+		if (left < 5 || !numeric(p[4]))
 			return UNUSED;
 		key ^= lp_le32(p + 1) >> 4;
 	}
@@ -52,12 +53,12 @@ static void mark_plain(const uint8_t *text, size_t from, size_t len, uint8_t *ma
 }
 
 #ifdef __x86_64__
-/* Per 32-bit lane all ones when its four bytes are digits. */
-__attribute__((target("avx2"))) static inline __m256i digits_avx2(__m256i v)
+/* Per 32-bit lane all ones when its four bytes are numeric. */
+__attribute__((target("avx2"))) static inline __m256i numeric_avx2(__m256i v)
 {
-	__m256i d = _mm256_sub_epi8(v, _mm256_set1_epi8('0'));
+	__m256i d = _mm256_sub_epi8(v, _mm256_set1_epi8('.'));
 
-	return _mm256_cmpeq_epi32(_mm256_cmpeq_epi8(_mm256_min_epu8(d, _mm256_set1_epi8(9)), d), _mm256_set1_epi8(-1));
+	return _mm256_cmpeq_epi32(_mm256_cmpeq_epi8(_mm256_min_epu8(d, _mm256_set1_epi8('9' - '.')), d), _mm256_set1_epi8(-1));
 }
 
 /* Positions of the windows at p, p + 4, ..., p + 28; reads 33 bytes. */
@@ -65,7 +66,7 @@ __attribute__((target("avx2"))) static inline __m256i positions_avx2(const uint8
 {
 	__m256i w = _mm256_loadu_si256((const __m256i *)(const void *)p), x = _mm256_loadu_si256((const __m256i *)(const void *)(p + 1));
 	__m256i upper = _mm256_sub_epi8(w, _mm256_set1_epi8('A'));
-	__m256i four = digits_avx2(w), five = digits_avx2(x);
+	__m256i four = numeric_avx2(w), five = numeric_avx2(x);
 
 	upper = _mm256_cmpeq_epi8(_mm256_min_epu8(upper, _mm256_set1_epi8(25)), upper);
 	w = _mm256_or_si256(w, _mm256_and_si256(upper, _mm256_set1_epi8(0x20)));

@@ -2,14 +2,14 @@
  * have its needle.  It may say "perhaps" for a block without the needle, and never says "no" for one with it.
  *
  * Section 10 of a segment index:
- *   0 u8 kind (1) | 1 u8 L, 8..16 | 2 u16 zero | 4 u32 blocks | 8 matrix of 2^L rows x blocks bits, without gaps: bit p * blocks + b, counted from
+ *   0 u8 kind (2; others are ignored) | 1 u8 L, 8..16 | 2 u16 zero | 4 u32 blocks | 8 matrix of 2^L rows x blocks bits, without gaps: bit p * blocks + b, counted from
  *   the lowest bit of the first byte, is set when block b has a gram of position p; then zero up to a multiple of 8, and 8 bytes zero.
  *   A row is what a search reads, so it touches a few lines of memory however many blocks there are.
  *
  * Grams of a block are the windows of 4 bytes that begin at an even offset in its text (lines with their newlines), with A-Z folded to a-z.
- * A window of four digits counts together with its fifth byte when that is a digit too, and not at all otherwise: four digits are
- * everywhere.  With w the window and x the four bytes from its second on, both little-endian, the key of a window is w, of five digits
- * w ^ (x >> 4); its position is (key * 0x9e3779b1) >> (32 - L), modulo 2^32.
+ * A window of four bytes that are digits, '.' or '/' counts together with its fifth byte when that is one too, and not at all otherwise: four
+ * digits are everywhere, and so are pieces of addresses ("122.189.198.238" would be looked for in every block with many addresses).  With w
+ * the window and x the four bytes from its second on, both little-endian, the key of a window is w, of such five bytes w ^ (x >> 4); its position is (key * 0x9e3779b1) >> (32 - L), modulo 2^32.
  * Position 0 says nothing (it may be set without a reason).
  * In a block that has the needle, the needle begins at an even or at an odd offset: all windows at the needle's even offsets have their bits
  * set, or all at its odd ones.  So half of the windows are enough, which is what makes the filter cheap at sealing.
@@ -24,7 +24,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define LP_GRAMS_KIND 1u
+#define LP_GRAMS_KIND 2u
 #define LP_GRAMS_HEAD 8u
 #define LP_GRAMS_MIN_LOG2 8u
 #define LP_GRAMS_MAX_LOG2 16u

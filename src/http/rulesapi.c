@@ -507,7 +507,8 @@ static bool bad_type(h2o_req_t *req, struct lp_form *form)
 
 	if (!type || !strcmp(type->value, "alert") || !strcmp(type->value, "record"))
 		return false;
-	lp_api_bad_text(req, form, "invalid type: expected alert or record");
+	lp_reply_text(req, 400, "invalid type: expected alert or record");
+	lp_form_free(form);
 	return true;
 }
 

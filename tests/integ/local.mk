@@ -23,7 +23,7 @@ endif
 # npm's clients; contrib/check keeps what install fetches in build-check/clients.
 INTEG_TESTS += tests/integ/35-npm-clients.py
 EXTRA_DIST += tests/integ/clients/install tests/integ/clients/package.json tests/integ/clients/package-lock.json \
-	tests/integ/clients/lines.js tests/integ/clients/pino.js tests/integ/clients/winston.js tests/integ/clients/otlp.js
+	tests/integ/clients/lines.js tests/integ/clients/pino.js tests/integ/clients/winston.js tests/integ/clients/otlp.js tests/integ/clients/tail.js tests/integ/clients/tail.html
 
 INTEG_TESTS += tests/integ/65-metrics.py tests/integ/66-metric-stream.py tests/integ/67-k8s-metrics.py tests/integ/72-rate-limit.py
 INTEG_TESTS += tests/integ/36-grafana.py
@@ -36,5 +36,5 @@ INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
 INTEG_TESTS += tests/integ/22-compaction.py
 INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py
 EXTRA_DIST += tests/lib/hookstub.py
-INTEG_TESTS += tests/integ/17-tail.py tests/integ/47-tail-kill.py
+INTEG_TESTS += tests/integ/17-tail.py tests/integ/47-tail-kill.py tests/integ/48-tail-clients.py
 EXTRA_DIST += tests/lib/wsclient.py

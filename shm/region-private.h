@@ -38,6 +38,7 @@ struct lp_region_shm {
 	uint64_t slots_off, stats_off, lanes_off;
 	uint64_t routes_off;            /* routestat.c, one table per worker */
 	uint64_t limits_off;            /* limiter.c */
+	uint64_t spans_off;             /* spans.c, one ring per slot */
 	uint64_t pairs_off;             /* pairs.c, one table per worker */
 	uint64_t rates_off;             /* rate.c */
 	struct lp_gate_shm gate;
@@ -68,6 +69,7 @@ void lp_stat_clear_gauges(struct lp_region *region, uint32_t slot);
 uint32_t lp_stat_row_bytes(void);
 uint64_t lp_routestat_bytes(void);      /* of one worker */
 uint64_t lp_limiter_bytes(void);
+uint64_t lp_spans_bytes(void);          /* of one slot */
 uint64_t lp_pairs_bytes(void);          /* of one worker */
 uint64_t lp_rate_bytes(void);
 

@@ -11,6 +11,7 @@ src_common_libcommon_a_SOURCES = \
 	src/common/log.c src/common/log.h \
 	src/common/net.c src/common/net.h \
 	src/common/prom.c src/common/prom.h \
+	src/common/trace.c src/common/trace.h \
 	src/common/rfc3339.c src/common/rfc3339.h \
 	src/common/utf8.c src/common/utf8.h
 
@@ -24,4 +25,4 @@ check_PROGRAMS += tests/fuzz/fuzz_headers
 TESTS += tests/fuzz/fuzz_headers
 tests_fuzz_fuzz_headers_SOURCES = tests/fuzz/fuzz_headers.c
 tests_fuzz_fuzz_headers_LDADD = src/common/libcommon.a $(FUZZ_LIBS)
-EXTRA_DIST += tests/fuzz/corpus/headers/forwarded tests/fuzz/corpus/headers/net
+EXTRA_DIST += tests/fuzz/corpus/headers/forwarded tests/fuzz/corpus/headers/net tests/fuzz/corpus/headers/traceparent

@@ -4,6 +4,7 @@
 #include "conf/yaml.h"
 
 #include "common/net.h"
+#include "common/trace.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -155,6 +156,26 @@ static int check_lane(const struct lp_conf *conf, struct lp_buf *error)
 	return -EINVAL;
 }
 
+static bool check_tracing(const struct lp_conf *conf, struct lp_buf *error)
+{
+	struct lp_sampler sampler;
+
+	if (lp_sampler_parse(conf->tracing.sampling_ratio, &sampler) < 0) {
+		lp_buf_printf(error, "tracing.sampling_ratio: \"%.64s\" is not a number from 0 to 1", conf->tracing.sampling_ratio);
+		return false;
+	}
+	for (size_t i = 0; i < conf->tracing.headers.n; i++) {
+		const char *header = conf->tracing.headers.items[i], *equals = strchr(header, '=');
+
+		/* The text is not shown: it may be a secret. */
+		if (!equals || equals == header || strpbrk(header, "\r\n")) {
+			lp_buf_printf(error, "tracing.headers: item %zu is not name=value", i + 1);
+			return false;
+		}
+	}
+	return true;
+}
+
 static bool check_nets(const char *option, const struct lp_conf_list *list, struct lp_buf *error)
 {
 	struct lp_net net;
@@ -186,7 +207,7 @@ int lp_conf_cross_check(const struct lp_conf *conf, struct lp_buf *error)
 		lp_conf_print_size(conf->storage.wal_file_max, error);
 	} else if (conf->metrics.prometheus_path[0] != '/') {
 		lp_buf_str(error, "metrics.prometheus_path: must start with /");
-	} else if (check_nets("whitelist_ips", &conf->rate_limit.whitelist_ips, error) &&
+	} else if (check_tracing(conf, error) && check_nets("whitelist_ips", &conf->rate_limit.whitelist_ips, error) &&
 		   check_nets("blacklist_ips", &conf->rate_limit.blacklist_ips, error) &&
 		   check_nets("trusted_proxies", &conf->rate_limit.trusted_proxies, error)) {
 		return check_lane(conf, error);

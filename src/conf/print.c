@@ -35,6 +35,8 @@ void lp_conf_print(const struct lp_conf *conf, struct lp_buf *out)
 			lp_buf_printf(out, "%*s%s: ", (int)depth_of(option->section) * 2, "", option->field);
 			if (!strcmp(option->field, "api_key") && **(char **)lp_conf_field(conf, option))
 				lp_buf_str(out, "\"<hidden>\"");
+			else if (!strcmp(option->field, "headers") && ((struct lp_conf_list *)lp_conf_field(conf, option))->n)
+				lp_buf_str(out, "[\"<hidden>\"]");
 			else
 				lp_conf_print_value(conf, option, out);
 			lp_buf_byte(out, '\n');

@@ -7,6 +7,7 @@ src_http_libhttp_a_SOURCES += src/http/rates.c
 src_http_libhttp_a_SOURCES += src/http/wsframe.c src/http/wsframe.h src/http/tailmsg.c src/http/tailmsg.h src/http/tail.c src/http/tail-private.h \
 	src/http/tailconn.c src/http/tailhistory.c src/http/tailapi.c
 src_http_libhttp_a_SOURCES += src/http/rulesapi.c src/http/rulesapi.h src/http/alertsapi.c
+src_http_libhttp_a_SOURCES += src/http/tracing.c
 src_http_libhttp_a_CPPFLAGS = $(AM_CPPFLAGS) $(H2O_CFLAGS) $(SSL_CFLAGS) $(ZLIB_CFLAGS) $(XXHASH_CFLAGS) -DH2O_USE_LIBUV=0
 
 check_PROGRAMS += tests/unit/check_http_params

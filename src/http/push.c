@@ -35,6 +35,7 @@ struct lp_push {
 	h2o_iovec_t tenant;             /* memory of the request */
 	uint64_t end_pos;               /* answered when tail reaches it */
 	int64_t started_ns, deadline_ns;
+	int64_t published_ns;           /* only while tracing is on */
 	size_t waiting_bytes;           /* counted in lp_pushes.waiting_bytes */
 	bool decoded;                   /* its entries are in the batch */
 	int status;                     /* after the commit */
@@ -114,6 +115,8 @@ static void answer(struct lp_push *push)
 		lp_stat_add(worker->stat, LP_STAT_INGESTED_LINES, push->accepted);
 		lp_stat_add(worker->stat, LP_STAT_INGESTED_BYTES, push->text_bytes);
 	}
+	if (push->published_ns)
+		lp_tracing_push(worker, req, push->started_ns, push->published_ns, push->accepted, (int64_t)push->text_bytes);
 	lp_stat_observe_us(worker->stat, LP_STAT_PUSH_SECONDS, (uint64_t)(lp_clock_mono_ns() - push->started_ns) / 1000);
 	if (push->status >= 400) {
 		rejected(push);
@@ -369,6 +372,8 @@ static int publish(struct lp_push *push)
 	LP_FAULT("worker-commit");
 	unlink_push(push);
 	push->end_pos = pos + len;
+	if (worker->sampler.on)
+		push->published_ns = lp_clock_mono_ns();
 	h2o_linklist_insert(&p->committing, &push->link);
 	return 0;
 }

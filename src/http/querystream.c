@@ -60,6 +60,7 @@ struct lp_job {
 	int64_t started_ns, send_by_ns;
 	const char *route;
 	enum lp_query_kind kind;
+	struct lp_trace trace;
 	char tags[128];
 	char *text;                     /* for the slow-query log */
 
@@ -342,6 +343,8 @@ static void count_result(struct lp_job *job)
 
 	lp_stat_observe_us(worker->stat, LP_STAT_QUERY_ORIGINAL_SECONDS + job->kind,
 			   (uint64_t)(lp_clock_mono_ns() - job->started_ns) / 1000);
+	if (job->trace.sampled)
+		lp_tracing_query(worker, &job->trace, job->started_ns, stats);
 	if (job->status >= 400 || !job->complete)
 		lp_stat_add(worker->stat, LP_STAT_QUERY_ERRORS, 1);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_LINES_SCANNED, stats->lines_scanned);
@@ -542,6 +545,8 @@ static struct lp_job *make_job(struct lp_worker *worker, h2o_req_t *req, const s
 	job->original = options.original;
 	job->route = options.route;
 	job->kind = params->kind;
+	if (worker->sampler.on && lp_request_trace(req))
+		job->trace = *lp_request_trace(req);
 	job->ready_end = &job->ready;
 	job->gzip_wanted = accept.base && req->version >= 0x101 && !job->head && lp_accepts_gzip(accept.base, accept.len);
 	job->text = strndup(params->text ? params->text : "", params->text_len);

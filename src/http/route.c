@@ -290,6 +290,8 @@ static int on_req(h2o_handler_t *self, h2o_req_t *req)
 	conn->requests++;
 	conn->started_ns = lp_clock_mono_ns();
 	conn->route = ROUTE_OTHER;
+	if (worker->sampler.on)
+		lp_tracing_begin(worker, conn, req);
 	if (worker->draining)
 		req->http1_is_persistent = 0;
 	/* h2o chose one of the lengths and keeps both headers from us, but the head still stands where it was read. */
@@ -331,6 +333,8 @@ static void count_route(struct lp_worker *worker, h2o_req_t *req)
 	lp_routestat_add(worker->proc->region, worker->proc->worker, conn->route,
 			 method_row(lp_method_parse(req->method.base, req->method.len)),
 			 (uint64_t)(lp_clock_mono_ns() - conn->started_ns) / 1000, req->res.status >= 400);
+	if (conn->trace.sampled)
+		lp_tracing_end(worker, conn, req);
 	conn->started_ns = 0;
 }
 

@@ -135,6 +135,7 @@ static void reload(struct lp_worker *worker)
 		lp_log(LP_ERROR, "limits.otlp_config could not be loaded: out of memory; default attributes count");
 	}
 	lp_ratelimit_load(worker);
+	lp_tracing_load(worker);
 	(void)lp_server_tls(worker);
 	lp_log(LP_INFO, "configuration reloaded");
 }
@@ -205,6 +206,7 @@ static int open_worker(struct lp_worker *worker)
 	lp_metricstream_open(worker);
 	lp_ratelimit_load(worker);
 	lp_auth_load(worker);
+	lp_tracing_load(worker);
 	r = lp_k8s_open(worker);
 	if (r < 0)
 		return r;

@@ -4,6 +4,7 @@
 #define LP_HTTP_WORKER_H
 
 #include "common/net.h"
+#include "common/trace.h"
 #include "ingest/decode.h"
 #include "master/proc.h"
 #include "query/query.h"
@@ -23,6 +24,7 @@ struct lp_conn {
 	uint64_t progress;              /* what is compared: body bytes, bytes acknowledged, requests */
 	uint64_t requests;              /* handled so far */
 	int64_t started_ns;             /* of the request, 0 between requests; monotonic */
+	struct lp_trace trace;          /* of the request; sampled only while tracing is on */
 	uint32_t route;                 /* of the request: its row in lp_routestat_sum() */
 	bool cut;                       /* shut down already, waiting for h2o to close it */
 };
@@ -98,6 +100,7 @@ struct lp_worker {
 	struct lp_ratelimit limits;
 	struct lp_k8s *k8s;
 	struct lp_tails *tails;
+	struct lp_sampler sampler;
 	h2o_linklist_t flushes;         /* of struct lp_flush: POST /flush that wait */
 	struct {
 		int64_t at_ns;
@@ -244,6 +247,17 @@ void lp_ratelimit_close(struct lp_worker *worker);
 bool lp_ratelimit_pass(struct lp_worker *worker, h2o_req_t *req, unsigned flags);
 /* Of the client, behind trusted proxies as well. */
 struct lp_addr lp_client_address(const struct lp_worker *worker, const h2o_req_t *req);
+
+/* tracing.c */
+void lp_tracing_load(struct lp_worker *worker);
+void lp_tracing_begin(struct lp_worker *worker, struct lp_conn *conn, const h2o_req_t *req);
+void lp_tracing_end(struct lp_worker *worker, struct lp_conn *conn, const h2o_req_t *req);
+/* NULL when the request is not traced. */
+const struct lp_trace *lp_request_trace(const h2o_req_t *req);
+/* A push was answered after its commit; times are monotonic. */
+void lp_tracing_push(struct lp_worker *worker, const h2o_req_t *req, int64_t started_ns, int64_t published_ns, int64_t lines,
+		     int64_t bytes);
+void lp_tracing_query(struct lp_worker *worker, const struct lp_trace *trace, int64_t started_ns, const struct lp_query_stats *stats);
 
 /* k8s.c */
 struct lp_prom;

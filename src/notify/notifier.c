@@ -13,6 +13,7 @@
 #include "common/log.h"
 #include "shm/commit.h"
 #include "store/catalog.h"
+#include "notify/traces.h"
 #include "store/map.h"
 
 #include <curl/curl.h>
@@ -31,6 +32,7 @@
 static const struct lp_notify_module *const modules[] = {
 	&lp_rules_module,
 	&lp_hooks_module,
+	&lp_traces_module,
 	NULL
 };
 

@@ -383,7 +383,9 @@ static void stage_start(struct lp_query *query, struct lp_worker *worker)
 	if (lp_query_stopped(query))
 		return;
 	int r = lp_plan_parse(query);
+	int64_t parsed_ns = lp_clock_mono_ns();
 
+	query->stats.parse_ns = parsed_ns - query->started_ns;
 	if (r < 0)
 		return;
 	r = 0;
@@ -395,14 +397,18 @@ static void stage_start(struct lp_query *query, struct lp_worker *worker)
 	}
 	atomic_fetch_add(&query->count.bad_blocks, lp_snapshot_skipped(query->snapshot));
 	r = query->ops->plan(query, worker);
+	query->stats.plan_ns = lp_clock_mono_ns() - parsed_ns;
 	if (r < 0)
 		(void)lp_query_fail_errno(query, r);
 }
 
 static void stage_finish(struct lp_query *query)
 {
+	int64_t begin_ns = lp_clock_mono_ns();
 	bool complete = false;
 	int r = -ECANCELED;
+
+	query->stats.scan_ns = begin_ns - query->started_ns - query->stats.parse_ns - query->stats.plan_ns;
 
 	if (!lp_query_stopped(query)) {
 		stats_take(query);
@@ -416,6 +422,7 @@ static void stage_finish(struct lp_query *query)
 		complete = !query->sink_failed;
 	}
 	blocking_leave(query);
+	query->stats.merge_ns = lp_clock_mono_ns() - begin_ns;
 	stats_take(query);
 	query_release(query);
 	/* Its place is free before the caller hears of the end: who asks again at once is not refused for it. */

@@ -68,6 +68,7 @@ struct lp_query_sink {
 struct lp_query_stats {
 	uint64_t lines_scanned, bytes_scanned, lines_matched, blocks_read, blocks_skipped, bad_blocks, segments, wal_batches;
 	int64_t queue_ns, exec_ns;
+	int64_t parse_ns, plan_ns, scan_ns, merge_ns;   /* one after the other, after queue_ns */
 };
 
 struct lp_engine;

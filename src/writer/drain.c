@@ -12,6 +12,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "shm/commit.h"
+#include "shm/spans.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -248,6 +249,30 @@ static void look_for_broken(struct lp_writer *writer)
 	}
 }
 
+void lp_writer_load_tracing(struct lp_writer *writer)
+{
+	const struct lp_conf *conf = writer->proc->conf;
+
+	writer->sampler.on = false;
+	if (conf->tracing.exporter != LP_TRACING_NONE)
+		(void)lp_sampler_parse(conf->tracing.sampling_ratio, &writer->sampler);
+}
+
+/* A trace of its own: many pushes share a commit, and link to it. */
+static void trace_commit(struct lp_writer *writer, int64_t begin_mono_ns)
+{
+	uint64_t number = atomic_load(&writer->state->commits);
+	struct lp_span span = { .name = LP_SPAN_COMMIT, .end_ns = lp_clock_real_ns() };
+
+	lp_trace_commit(writer->epoch, number, &span.id);
+	if (!lp_sampler_takes(&writer->sampler, span.id.trace))
+		return;
+	span.start_ns = span.end_ns - (lp_clock_mono_ns() - begin_mono_ns);
+	lp_span_attr(&span, LP_ATTR_COMMIT, (int64_t)number);
+	if (lp_spans_put(writer->region, writer->proc->slot, &span) < 0)
+		lp_stat_add(writer->row, LP_STAT_SPANS_DROPPED, 1);
+}
+
 int lp_writer_round(struct lp_writer *writer)
 {
 	int64_t begin_ns = lp_clock_mono_ns();
@@ -278,6 +303,8 @@ int lp_writer_round(struct lp_writer *writer)
 	if (!any || commit(writer) < 0)
 		return 0;
 	lp_stat_observe_us(writer->row, LP_STAT_COMMIT_SECONDS, (uint64_t)(lp_clock_mono_ns() - begin_ns) / 1000);
+	if (writer->sampler.on)
+		trace_commit(writer, begin_ns);
 	return 1;
 }
 

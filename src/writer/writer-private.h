@@ -2,6 +2,7 @@
 #ifndef LP_WRITER_WRITER_PRIVATE_H
 #define LP_WRITER_WRITER_PRIVATE_H
 
+#include "common/trace.h"
 #include "master/proc.h"
 #include "shm/lane.h"
 #include "store/seal.h"
@@ -38,6 +39,7 @@ struct lp_writer {
 	struct lp_writer_lane lanes[LP_MAX_WORKERS];
 	uint8_t *buf;                   /* private copy of what is checked and written */
 	size_t buf_cap;
+	struct lp_sampler sampler;      /* tracing.* */
 	bool waiting;                   /* no WAL file to append to: lp_wal_event_fd tells when */
 	int64_t retry_ms;               /* after a failed write or sync: not before this (monotonic), 0 at once */
 	int64_t next_tick_ms;
@@ -50,6 +52,8 @@ struct lp_writer {
 
 /* drain.c: move records from the lanes to the log.  One round: append from every lane, commit once, announce, release.
  * Returns 1 something was done, 0 nothing to do or nothing possible now. */
+/* The configuration is new: tracing.*. */
+void lp_writer_load_tracing(struct lp_writer *writer);
 int lp_writer_round(struct lp_writer *writer);
 bool lp_writer_lanes_empty(struct lp_writer *writer);
 uint64_t lp_writer_lanes_bytes(struct lp_writer *writer);

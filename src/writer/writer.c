@@ -212,6 +212,7 @@ static void reload(struct lp_writer *writer)
 		return;
 	const struct lp_conf *conf = writer->proc->conf;
 
+	lp_writer_load_tracing(writer);
 	lp_wal_set_min_free(writer->wal, (uint64_t)conf->storage.min_free_bytes);
 	lp_sealer_set_retention(writer->sealer, conf->storage.retention_days);
 	lp_compactor_set(writer->compactor, conf->compactor.compaction_interval, (int)conf->compactor.compression_level,
@@ -362,6 +363,7 @@ int lp_writer_main(struct lp_proc *proc)
 	writer->slot = lp_slot(proc->region, proc->slot);
 	writer->row = lp_stat_row(proc->region, proc->slot);
 	writer->epoch = lp_region_epoch(proc->region);
+	lp_writer_load_tracing(writer);
 	writer->n_lanes = lp_region_workers(proc->region);
 	r = lp_map_init();
 	if (r < 0) {

@@ -1,6 +1,8 @@
-/* What strangers write into X-Forwarded-For and X-Real-IP: an answer is always the peer or an address that was written. */
+/* What strangers write into X-Forwarded-For and X-Real-IP: an answer is always the peer or an address that was written.
+ * Into traceparent: what is accepted prints back to its own first part. */
 #include "common/assert.h"
 #include "common/net.h"
+#include "common/trace.h"
 #include "tests/fuzz/fuzz.h"
 
 #include <string.h>
@@ -25,8 +27,22 @@ static void proxies(const char *s, size_t n)
 	}
 }
 
+static void trace(const char *s, size_t n)
+{
+	char text[LP_TRACEPARENT_LEN + 1];
+	struct lp_trace_id id;
+	bool sampled;
+
+	if (lp_traceparent_parse(s, n, &id, &sampled) < 0)
+		return;
+	lp_traceparent_print(text, &id, sampled);
+	LP_ASSERT(strlen(text) == LP_TRACEPARENT_LEN && !memcmp(text + 2, s + 2, 51));
+	LP_ASSERT(lp_traceparent_parse(text, LP_TRACEPARENT_LEN, &id, &sampled) == 0);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	proxies((const char *)data, size);
+	trace((const char *)data, size);
 	return 0;
 }

@@ -25,7 +25,7 @@ INTEG_TESTS += tests/integ/35-npm-clients.py
 EXTRA_DIST += tests/integ/clients/install tests/integ/clients/package.json tests/integ/clients/package-lock.json \
 	tests/integ/clients/lines.js tests/integ/clients/pino.js tests/integ/clients/winston.js tests/integ/clients/otlp.js tests/integ/clients/tail.js tests/integ/clients/tail.html
 
-INTEG_TESTS += tests/integ/65-metrics.py tests/integ/66-metric-stream.py tests/integ/67-k8s-metrics.py tests/integ/72-rate-limit.py
+INTEG_TESTS += tests/integ/65-metrics.py tests/integ/66-metric-stream.py tests/integ/67-k8s-metrics.py tests/integ/68-tracing.py tests/integ/72-rate-limit.py
 INTEG_TESTS += tests/integ/36-grafana.py
 EXTRA_DIST += tests/fixtures/grafana-requests.json
 

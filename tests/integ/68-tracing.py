@@ -1,0 +1,145 @@
+#!/usr/bin/env python3
+"""Traces: an OTLP receiver decodes the spans, their parents and links are right; sampling, standard output, a dead collector."""
+import http.server, json, os, re, sys, threading, time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from lptest import *
+
+
+class Collector(threading.Thread):
+    """OTLP over HTTP, JSON encoding; keeps every span with the attributes as a dictionary."""
+
+    def __init__(self, port):
+        super().__init__(daemon=True)
+        self.spans, self.headers, self.resource = [], [], {}
+        me = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self):
+                body = json.loads(self.rfile.read(int(self.headers['content-length'])))
+                assert self.path == '/v1/traces' and self.headers['content-type'] == 'application/json'
+                for r in body['resourceSpans']:
+                    me.resource = attributes(r['resource']['attributes'])
+                    for s in r['scopeSpans']:
+                        me.spans += [dict(x, attributes=attributes(x['attributes'])) for x in s['spans']]
+                me.headers.append(dict(self.headers))
+                self.send_response(200)
+                self.send_header('Content-Length', '2')
+                self.end_headers()
+                self.wfile.write(b'{}')
+
+            def log_message(self, *_):
+                pass
+        self.server = http.server.HTTPServer(('127.0.0.1', port), Handler)
+
+    def run(self):
+        self.server.serve_forever()
+
+    def of(self, trace):
+        return [s for s in list(self.spans) if s['traceId'] == trace]
+
+
+def attributes(a):
+    return {x['key']: x['value'].get('stringValue', x['value'].get('intValue')) for x in a}
+
+
+def traceparent(n, sampled=True):
+    return '00-%032x-%016x-%s' % (n, n + 1, '01' if sampled else '00'), '%032x' % n, '%016x' % (n + 1)
+
+
+now = time.time_ns()
+port = free_port()
+c = Collector(port)
+c.start()
+with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 'http://127.0.0.1:%d/' % port,
+                 'OTEL_EXPORTER_OTLP_HEADERS': 'x-team=a%20b,x-secret=tok', 'OTEL_SERVICE_NAME': 'shop-logs'}) as s:
+    s.start()
+    parent, trace, caller = traceparent(0xabcdef0123456789)
+    assert s.push([({'app': 'a'}, [(now + i, 'line %d' % i) for i in range(20)])], headers={'traceparent': parent}).status == 204
+    wait_for('the spans of the push', lambda: len(c.of(trace)) >= 3)
+    assert c.resource['service.name'] == 'shop-logs' and c.resource['service.version'], c.resource
+    assert c.headers[0]['x-team'] == 'a b' and c.headers[0]['x-secret'] == 'tok', c.headers[0]
+    spans = {x['name']: x for x in c.of(trace)}
+    assert set(spans) == {'push', 'decode', 'wait for commit'} and len(c.of(trace)) == 3, spans
+    push = spans['push']
+    assert push['parentSpanId'] == caller and push['kind'] == 2 and push['status'] == {}, push
+    assert push['attributes'] == {'http.route': '/loki/api/v1/push', 'http.response.status_code': '204'}, push
+    for x in ('decode', 'wait for commit'):
+        assert spans[x]['parentSpanId'] == push['spanId'] and spans[x]['kind'] == 1, spans[x]
+    assert spans['decode']['attributes']['logpulse.lines'] == '20'
+    times = [int(x[k]) for x in (push, spans['decode'], spans['wait for commit']) for k in ('startTimeUnixNano', 'endTimeUnixNano')]
+    slack = 10**6           # each span reads the clocks by itself
+    assert times[0] <= times[2] + slack and times[2] <= times[3] <= times[4] + slack and times[4] <= times[5] <= times[1] + slack, times
+    assert abs(times[0] - time.time_ns()) < 600 * 10**9
+    # The writer's own trace: the push links to the commit that it waited for.
+    link = spans['wait for commit']['links'][0]
+    commit = wait_for('the commit', lambda: c.of(link['traceId']))[0]
+    assert commit['name'] == 'commit' and commit['spanId'] == link['spanId'] and 'parentSpanId' not in commit, commit
+    assert commit['attributes']['logpulse.commit'] == spans['wait for commit']['attributes']['logpulse.commit']
+
+    parent, trace, caller = traceparent(0x77)
+    r = s.get('/loki/api/v1/query_range', dict(query='{app="a"} |= "line 1"', start=now - 1, end=now + 10**9), headers={'traceparent': parent})
+    assert r.status == 200, r
+    wait_for('the spans of the query', lambda: len(c.of(trace)) >= 5)
+    spans = {x['name']: x for x in c.of(trace)}
+    assert set(spans) == {'query', 'parse', 'plan', 'scan', 'merge'} and len(c.of(trace)) == 5, spans
+    assert spans['query']['parentSpanId'] == caller
+    order = []
+    for x in ('parse', 'plan', 'scan', 'merge'):
+        assert spans[x]['parentSpanId'] == spans['query']['spanId'], spans[x]
+        order.append(int(spans[x]['startTimeUnixNano']))
+    assert order == sorted(order) or max(a - b for a, b in zip(order, order[1:])) < slack, order
+    assert spans['scan']['attributes']['logpulse.lines'] == '20', spans['scan']
+
+    # Without a caller a trace begins here; a caller that does not sample decides; nonsense is no caller; probes are left out.
+    before = len(c.spans)
+    s.get('/ready')
+    for bad in ('00-' + '0' * 32 + '-' + '1' * 16 + '-01', '00-xyz', 'ff' + parent[2:], parent + '-more', parent.upper().replace('77', 'AB')):
+        assert s.get('/labels', headers={'traceparent': bad}).status == 200
+    skipped = traceparent(0x99, False)
+    assert s.get('/labels', headers={'traceparent': skipped[0]}).status == 200
+    last = traceparent(0x100)
+    assert s.get('/nowhere', headers={'traceparent': last[0]}).status == 404
+    wait_for('the last span', lambda: c.of(last[1]))
+    assert not c.of(skipped[1])
+    roots = [x for x in c.spans[before:] if x['name'] == 'query']
+    assert len(roots) == 5 and all('parentSpanId' not in x and re.fullmatch('[0-9a-f]{32}', x['traceId']) for x in roots), roots
+    assert c.of(last[1])[0]['attributes']['http.route'] == 'other'
+    assert not [x for x in c.spans if x['attributes'].get('http.route') == '/ready']
+    wait_for('the count', lambda: s.metric('logpulse_trace_spans_exported_total') >= len(c.spans))
+    for path in ('/config', '/metrics'):
+        assert 'tok' not in s.get(path).body.decode().replace('token', ''), path
+
+    # A dead collector is not noticed; when it is back, spans come again.
+    c.server.shutdown()
+    c.server.server_close()
+    for i in range(40):
+        assert s.push([({'app': 'a'}, [(now + 1000 + i, 'x')])]).status == 204
+    wait_for('failed exports', lambda: s.metric('logpulse_trace_spans_dropped_total') > 0)
+    c = Collector(port)
+    c.start()
+    again = traceparent(0x101)
+    assert s.get('/labels', headers={'traceparent': again[0]}).status == 200
+    wait_for('spans again', lambda: c.of(again[1]))
+    assert s.stop() == 0
+    log = open(s.log_path).read()
+    assert log.count('traces cannot be exported') == 1 and 'traces are exported again' in log and 'tok' not in log
+
+# Ratio 0: only what a caller traces.  On standard output, one object a line.
+with Server(options={'tracing.exporter': 'stdout', 'tracing.sampling_ratio': '0'}, workers=1) as s:
+    s.start()
+    assert s.get('/labels').status == 200
+    assert s.get('/labels', headers={'traceparent': traceparent(0x42)[0]}).status == 200
+    def spans():
+        out = []
+        for l in open(s.log_path):
+            if l.startswith('{"traceId"'):
+                out.append(json.loads(l))
+        return out
+    wait_for('printed spans', lambda: [x for x in spans() if x['name'] == 'query'])
+    assert {x['traceId'] for x in spans()} == {'%032x' % 0x42}
+
+with Server(workers=1) as s:            # off by default
+    s.start()
+    s.get('/labels', headers={'traceparent': traceparent(1)[0]})
+    assert s.metric('logpulse_trace_spans_exported_total') == s.metric('logpulse_trace_spans_dropped_total') == 0
+done('traces hold')

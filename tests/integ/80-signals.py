@@ -42,8 +42,12 @@ with Server() as s:
     argv = s.argv
     s.argv = lambda: argv() + ['--config', conf]
     s.start()
-    names = [open('/proc/%d/cmdline' % p, 'rb').read().split(b'\0')[0].decode() for p in s.children()]
-    assert sum('worker' in n for n in names) == 2 and sum('writer' in n for n in names) == 1 and names.count('logpulse: notifier') == 1, names
+
+    def family():
+        """The names of all children; one that was just forked still has the master's."""
+        names = [open('/proc/%d/cmdline' % p, 'rb').read().split(b'\0')[0].decode() for p in s.children()]
+        return sum('worker' in n for n in names) == 2 and sum('writer' in n for n in names) == 1 and names.count('logpulse: notifier') == 1
+    wait_for('one writer, one notifier, two workers', family)
     r = run('--storage-path', s.data, '--port', str(free_port()))
     assert r.returncode == 75 and str(s.proc.pid) in r.stderr, (r.returncode, r.stderr)
     other = s.tmp + '/other'

@@ -20,6 +20,7 @@ POINTS = {
     'seal-start': 2, 'seal-chunks-written': 2, 'seal-index-written': 2, 'seal-chunks-renamed': 2, 'seal-index-renamed': 2,
     'seal-done': 2,
     'compact-start': 2, 'compact-visible': 2, 'compact-unlinked': 5, 'compact-done': 1,
+    'alert-state-saved': 1, 'alert-queued': 1,
     'hook-answered': 20, 'hook-queue-copied': 2,
     'lane-reserved': 40, 'lane-committed': 40, 'lane-released': 40,
 }
@@ -50,6 +51,14 @@ def finish(server, loads, what):
     return n
 
 
+RULES = """
+groups:
+  - {name: crash, interval: 1s, rules: [{alert: Lines, expr: 'sum(count_over_time({job="crash"}[30h])) > 0'}]}
+"""
+ALERTS = """
+webhooks:
+  - {name: all, url: "%s/all", events: [alert], batch_wait: 0s}
+"""
 HOOKS = """
 webhooks:
   - {name: all, url: "%s/all", events: [log], rate_limit: 0, batch_wait: 0s, max_bytes: 16KiB, queue_size: 64KiB}
@@ -63,6 +72,11 @@ def at_point(point, passages):
             stub = HookStub()
             open(s.tmp + '/webhooks.yaml', 'w').write(HOOKS % stub.url)
             s.options = dict(SMALL, webhooks_file=s.tmp + '/webhooks.yaml')
+        if point.startswith('alert-'):
+            stub = HookStub()
+            open(s.tmp + '/webhooks.yaml', 'w').write(ALERTS % stub.url)
+            open(s.tmp + '/rules.yaml', 'w').write(RULES)
+            s.options = dict(SMALL, **{'webhooks_file': s.tmp + '/webhooks.yaml', 'rules.files': s.tmp + '/rules.yaml'})
         s.start(env={'LOGPULSE_FAULT': '%s:%d' % (point, passages), 'LOGPULSE_FAULT_ONCE': marker})
         loads = loads_for(s)
         for l in loads:
@@ -71,6 +85,8 @@ def at_point(point, passages):
         n = finish(s, loads, point)
         if stub:
             assert stub.ids('/all'), 'no web hook was sent'
+            if point.startswith('alert-'):
+                assert len(stub.of('/all')) == 1, 'an alert was told more than once: %s' % stub.of('/all')
             stub.close()
         print('%-22s %7d acknowledged lines, none lost, none doubled; errors seen by clients: %s'
               % (point, n, {k: sum(l.errors.get(k, 0) for l in loads) for l in loads for k in l.errors}))

@@ -173,4 +173,11 @@ with Server() as s:
     wait_for('its end to be told', lambda: len(log(s, 'alert resolved')) == ends + 1)
     assert s.stop() == 0
     s.verify()
+
+# ---- the example as it is delivered
+with Server({'rules.files': SRC + '/etc/rules.yaml'}) as s:
+    s.start()
+    wait_for('the example', lambda: all((rule(s, n) or {}).get('health') == 'ok' for n in ('ManyErrors', 'NoLogs', 'app:errors:rate5m')))
+    assert [a['labels'] for a in alerts(s)] == [{'alertname': 'NoLogs', 'severity': 'warning'}], alerts(s)
+    assert s.stop() == 0
 done()

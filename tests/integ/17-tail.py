@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Live tail: both protocols, history joined to live, filters, tenants and key, limits, and clients that break the rules."""
-import os, sys
+import os, ssl, sys
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 from wsclient import *
@@ -241,4 +241,34 @@ with Server(options={'auth.enabled': 'true', 'auth.api_key': 'secret', 'tenants.
         r = server.push([({'app': 'a'}, [(T0 + 1, 'of two')])], headers=dict(key, **{'X-Scope-OrgID': 'two'}))
         assert two.recv()['data']['message'] == 'of two'
     print('key, tenant and origin before the upgrade')
+
+with tempfile.TemporaryDirectory() as d, Server() as server:
+    made = shutil.which('openssl') and subprocess.run(
+        ['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', d + '/key', '-out', d + '/cert',
+         '-days', '2', '-subj', '/CN=localhost'], capture_output=True).returncode == 0
+    if made:
+        context = ssl.create_default_context()
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        server.start()
+        push(server, 't', 0, 300)
+        server.options.update({'server.tls.cert_file': d + '/cert', 'server.tls.key_file': d + '/key'})
+        assert server.stop() == 0
+        server.start(wait=False)
+
+        def connect(**kw):
+            try:
+                return tail(server, '{app="t"}', ws=dict(tls=context, **kw), start=T0, limit=300)
+            except (OSError, Refused):
+                return None
+        with wait_for('TLS', connect) as w:
+            assert numbers(w.entries(300)) == list(range(300))
+            assert w.close() == 1000
+        # One that goes while it is written to, and one that reads nothing at the end.
+        connect().sock.close()
+        idle = connect()
+        assert server.stop() == 0
+        idle.sock.close()
+        print('TLS')
+    else:
+        print('no openssl: TLS is left out')
 done()

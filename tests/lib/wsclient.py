@@ -35,13 +35,15 @@ def frame(opcode, payload=b'', fin=True, mask=b'\x01\x02\x03\x04', rsv=0):
 
 
 class WebSocket:
-    def __init__(self, port, path, headers=None, pong=True, rcvbuf=None):
+    def __init__(self, port, path, headers=None, pong=True, rcvbuf=None, tls=None):
         self.pong, self.buf = pong, b''
         self.sock = socket.socket()
         if rcvbuf:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, rcvbuf)
         self.sock.settimeout(60 * SLOW)
         self.sock.connect(('127.0.0.1', port))
+        if tls:
+            self.sock = tls.wrap_socket(self.sock, server_hostname='localhost')
         key = base64.b64encode(os.urandom(16))
         h = {'Host': '127.0.0.1:%d' % port, 'Upgrade': 'websocket', 'Connection': 'Upgrade', 'Sec-WebSocket-Version': '13',
              'Sec-WebSocket-Key': key.decode()}

@@ -55,6 +55,7 @@ struct lp_conf {
 enum lp_tracing_exporter { LP_TRACING_NONE, LP_TRACING_OTLP, LP_TRACING_STDOUT, LP_TRACING_CONSOLE };  /* order of tracing.exporter */
 enum lp_rate_limit_by { LP_RATE_LIMIT_BY_ADDRESS, LP_RATE_LIMIT_BY_KEY };        /* order of rate_limit.by */
 enum lp_durability { LP_DURABILITY_SYNC, LP_DURABILITY_PROCESS };      /* order of storage.durability */
+enum lp_deletion_mode { LP_DELETION_DISABLED, LP_DELETION_FILTER_ONLY, LP_DELETION_FILTER_AND_DELETE };    /* limits.deletion_mode */
 
 /* What the command line asked for besides options. */
 struct lp_conf_args {

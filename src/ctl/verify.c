@@ -3,6 +3,7 @@
 
 #include "common/bytes.h"
 #include "common/crc32c.h"
+#include "store/deletes.h"
 #include "store/format/walfile.h"
 #include "store/map.h"
 #include "store/segment-private.h"
@@ -178,6 +179,21 @@ static int verify_segments(const struct lp_ctl_data *data, struct totals *t)
 	return r;
 }
 
+static int verify_deletes(const char *data_dir, struct totals *t)
+{
+	struct lp_deletes deletes;
+	int r = lp_deletes_load(data_dir, &deletes);
+
+	if (r == -EBADMSG) {
+		printf("%s/deletes: the list of delete requests is damaged; queries fail until it is put right or removed\n", data_dir);
+		t->faults++;
+		return 0;
+	}
+	if (r == 0)
+		lp_deletes_free(&deletes);
+	return r;
+}
+
 int lp_ctl_verify(int argc, char **argv)
 {
 	struct lp_ctl_data data;
@@ -188,6 +204,9 @@ int lp_ctl_verify(int argc, char **argv)
 	if (lp_ctl_data_open(argv[1], &data) < 0)
 		return LP_CTL_FAILED;
 	int r = verify_segments(&data, &t);
+
+	if (r == 0)
+		r = verify_deletes(argv[1], &t);
 	uint32_t newest = newest_in_use(&data);
 
 	for (size_t i = 0; r == 0 && i < data.n_wal_files; i++)

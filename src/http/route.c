@@ -50,6 +50,7 @@ static const struct lp_route routes[] = {       /* longest first; a {name} never
 	{ GET | POST, "/loki/api/v1/index/stats", lp_api_index_stats, 0 },
 	{ GET | POST, "/loki/api/v1/patterns", lp_api_patterns, 0 },
 	{ GET | POST, "/loki/api/v1/labels", lp_api_labels, 0 },
+	{ GET | POST | LP_METHOD_PUT | LP_METHOD_DELETE, "/loki/api/v1/delete", lp_api_delete, 0 },
 	{ GET | POST, "/loki/api/v1/series", lp_api_series, 0 },
 	{ GET, "/config/tenant/v1/limits", lp_api_tenant_limits, 0 },
 	{ GET, "/labels/{name}/values", lp_api_original_values, 0 },

@@ -218,6 +218,7 @@ void lp_api_index_shards(struct lp_worker *worker, h2o_req_t *req, const char *n
 void lp_api_format_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_volume(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_volume_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
+void lp_api_delete(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_patterns(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_detected_labels(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);
 void lp_api_detected_fields(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);

@@ -259,9 +259,10 @@ static void mark_block(struct counter *c, const struct lp_piece *piece, uint32_t
 	pthread_mutex_unlock(&c->query->lock);
 }
 
-static int add_rows(struct counter *c, const struct lp_rows *rows, uint32_t lo, uint32_t hi, bool *ret_any)
+static int add_rows(struct counter *c, const struct lp_piece *piece, const struct lp_rows *rows, uint32_t lo, uint32_t hi, bool *ret_any)
 {
 	const struct lp_query_params *p = &c->query->params;
+	const struct lp_item *item = &c->query->plan.items[piece->item];
 
 	for (uint32_t i = lo; i < hi; i++) {
 		uint32_t len, meta_len;
@@ -271,6 +272,9 @@ static int add_rows(struct counter *c, const struct lp_rows *rows, uint32_t lo, 
 		if (rows->ts[i] < p->start_ns || rows->ts[i] >= p->end_ns)
 			continue;
 		const char *line = lp_rows_line(rows, i, &len);
+
+		if (item->tombs && lp_query_tombs_drop(c->query, item, rows->ts[i], line, len))
+			continue;
 		const uint8_t *meta = lp_rows_meta(rows, i, &meta_len);
 		uint64_t pairs = 0, strings = 0;
 		int r = lp_query_grow(c->query, (void **)&c->rows, &c->cap, c->n + 1, sizeof *c->rows);
@@ -299,7 +303,13 @@ static int decode_run(struct counter *c, const struct lp_piece *piece, const str
 		return r == -EBADMSG ? 0 : r;
 	if ((uint64_t)run->first_row + run->rows > rows->n)
 		return 0;
-	return add_rows(c, rows, run->first_row, run->first_row + run->rows, ret_any);
+	return add_rows(c, piece, rows, run->first_row, run->first_row + run->rows, ret_any);
+}
+
+/* Does a header say nothing: may entries of it stand elsewhere as well, or be deleted? */
+static bool by_rows(const struct counter *c, const struct lp_piece *piece)
+{
+	return piece->shared || c->query->plan.items[piece->item].tombs;
 }
 
 /* Strictly ascending and inside one bucket: the header's numbers are the answer. */
@@ -323,7 +333,7 @@ static int count_batch(struct counter *c, const struct lp_piece *piece)
 	if (r < 0)
 		return r == -EBADMSG ? 0 : r;
 	atomic_fetch_add_explicit(&c->query->count.wal_batches, 1, memory_order_relaxed);
-	if (!piece->shared && batch_plain(c, &rows)) {
+	if (!by_rows(c, piece) && batch_plain(c, &rows)) {
 		struct lp_count *bucket = &c->buckets[bucket_of(c->st, rows.ts[0])];
 		uint64_t meta = 0;
 
@@ -332,7 +342,7 @@ static int count_batch(struct counter *c, const struct lp_piece *piece)
 		bucket->bytes += piece->batch->text_bytes - rows.n + meta;
 		any = true;
 	} else {
-		r = add_rows(c, &rows, 0, rows.n, &any);
+		r = add_rows(c, piece, &rows, 0, rows.n, &any);
 	}
 	c->counted |= any;
 	c->live |= any;
@@ -348,7 +358,7 @@ static int count_run(struct counter *c, const struct lp_piece *piece)
 
 	if (r < 0)
 		return r == -EBADMSG ? 0 : r;
-	if (!piece->shared && run.min_ts >= p->start_ns && run.max_ts < p->end_ns && bucket_of(c->st, run.min_ts) == bucket_of(c->st, run.max_ts)) {
+	if (!by_rows(c, piece) && run.min_ts >= p->start_ns && run.max_ts < p->end_ns && bucket_of(c->st, run.min_ts) == bucket_of(c->st, run.max_ts)) {
 		struct lp_count *bucket = &c->buckets[bucket_of(c->st, run.min_ts)];
 		uint64_t meta = 0;
 

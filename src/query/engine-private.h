@@ -6,6 +6,7 @@
 
 #include "common/arena.h"
 #include "query/discover.h"
+#include "query/deletes.h"
 #include "query/logql/ast.h"
 #include "query/pipeline/pipeline.h"
 #include "query/query.h"
@@ -23,6 +24,7 @@ struct lp_item {
 	uint32_t stream;                        /* in its segment, or live */
 	uint32_t run, seg;                      /* seg: LP_SEG_WAL for a batch */
 	const struct lp_wal_batch *batch;       /* NULL: a run */
+	uint32_t tombs;                         /* delete requests that touch it, see lp_query_tombs_drop(); 0: none */
 };
 
 struct lp_task {
@@ -78,6 +80,7 @@ struct lp_worker {                              /* of one thread */
 enum lp_stage_of_query { LP_STAGE_START, LP_STAGE_TASKS, LP_STAGE_FINISH, LP_STAGE_DONE };
 
 struct lp_line_filter;
+struct tombs_ref;
 
 struct lp_query_ops {
 	int (*plan)(struct lp_query *query, struct lp_worker *worker);  /* sets n_tasks */
@@ -108,6 +111,9 @@ struct lp_query {
 	struct lp_logql *logql;
 	const struct lp_log_expr *log;          /* NULL: no selector, everything */
 	struct lp_snapshot *snapshot;
+	struct tombs_ref *tombs_ref;            /* engine.c */
+	const struct lp_tombs *tombs;           /* delete requests in force; the engine's */
+	struct lp_buf tomb_lists;               /* u32: how many, and which of them; made while planning */
 	struct lp_items plan;
 	struct lp_line_filter *filter;
 	struct lp_pipeline *pipeline;           /* log queries: the stages behind the filter */
@@ -138,6 +144,7 @@ struct lp_query {
 };
 
 /* ---- engine.c ---- */
+struct lp_catalog *lp_query_catalog(const struct lp_query *query);
 /* True when the query must not go on; sets 504 at the deadline. */
 bool lp_query_stopped(struct lp_query *query);
 /* First failure wins.  code: of the original API's errors.  Returns -EINVAL for convenience. */
@@ -178,6 +185,13 @@ int lp_plan_parse_original(const char *text, size_t len, struct lp_logql **ret_l
 int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker, const struct lp_line_filter *filter);
 /* The text into query->logql and query->log. */
 int lp_plan_parse(struct lp_query *query);
+
+/* ---- deletes.c: while planning, the requests that mean a stream (0: none), and of those the ones that touch an item; true: nothing
+ * of the item is left ---- */
+int lp_query_tombs_of(struct lp_query *query, const uint8_t *labels, uint32_t len, uint32_t *ret_list);
+bool lp_query_tombs_item(const struct lp_query *query, uint32_t list, uint32_t file, int64_t min_ts, int64_t max_ts, uint32_t *ret_tombs);
+/* For items with tombs: is this entry deleted? */
+bool lp_query_tombs_drop(const struct lp_query *query, const struct lp_item *item, int64_t ts, const char *line, uint32_t len);
 
 /* ---- filter.c ---- */
 /* Leading line filters of a pipeline.  *ret_rest: the first stage that is none of them. */
@@ -274,6 +288,7 @@ int lp_detected_result(struct lp_query *query);         /* detected.c */
 extern const struct lp_query_ops lp_names_ops;          /* names.c: labels, values, series */
 extern const struct lp_query_ops lp_index_stats_ops;    /* index_stats.c */
 extern const struct lp_query_ops lp_volume_ops;         /* volume.c */
+extern const struct lp_query_ops lp_delete_ops;         /* delete_requests.c */
 extern const struct lp_query_ops lp_patterns_ops;       /* scan.c, patterns.c */
 void lp_result_error_json(struct lp_query *query);      /* result.c */
 int lp_log_result(struct lp_query *query);              /* result.c */

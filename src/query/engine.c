@@ -30,7 +30,20 @@ struct lp_engine {
 	_Atomic bool stop;
 	struct lp_engine_config config;
 	struct lp_catalog *catalog;
+	pthread_mutex_t tombs_lock;
+	struct tombs_ref *tombs;        /* of the newest revision that was asked for */
 };
+
+/* Delete requests, compiled once for all queries that see the same revision. */
+struct tombs_ref {
+	struct lp_tombs *tombs;
+	uint32_t refs;                  /* tombs_lock */
+};
+
+struct lp_catalog *lp_query_catalog(const struct lp_query *query)
+{
+	return query->engine->catalog;
+}
 
 /* ---- failures, memory ---- */
 
@@ -332,6 +345,20 @@ static void write_error(struct lp_query *query)
 	(void)lp_out_flush(query, true);
 }
 
+static void tombs_unref(struct lp_engine *engine, struct tombs_ref *ref)
+{
+	if (!ref)
+		return;
+	pthread_mutex_lock(&engine->tombs_lock);
+	bool last = --ref->refs == 0;
+
+	pthread_mutex_unlock(&engine->tombs_lock);
+	if (!last)
+		return;
+	lp_tombs_free(&ref->tombs);
+	free(ref);
+}
+
 static void query_free(struct lp_query *query)
 {
 	lp_buf_free(&query->error);
@@ -357,6 +384,8 @@ static void query_release(struct lp_query *query)
 	lp_pipeline_close(&query->pipeline);
 	lp_logql_free(&query->logql);
 	lp_snapshot_release(&query->snapshot);
+	tombs_unref(query->engine, query->tombs_ref);
+	lp_buf_free(&query->tomb_lists);
 	lp_buf_free(&query->out);
 }
 
@@ -374,6 +403,49 @@ static void stats_take(struct lp_query *query)
 	s->exec_ns = lp_clock_mono_ns() - query->started_ns;
 }
 
+/* ---- delete requests ---- */
+
+/* Under the lock: make engine->tombs what the file says. */
+static int tombs_renew(struct lp_engine *engine, struct tombs_ref **ret_old)
+{
+	struct tombs_ref *ref = calloc(1, sizeof *ref);
+	int r = ref ? lp_tombs_load(lp_catalog_data_dir(engine->catalog), &ref->tombs) : -ENOMEM;
+
+	if (r < 0) {
+		free(ref);
+		return r;
+	}
+	ref->refs = 1;
+	*ret_old = engine->tombs;
+	engine->tombs = ref;
+	return 0;
+}
+
+/* Before the snapshot is taken: a request that is not in force any more has been carried out in the segments that are seen then. */
+static int tombs_take(struct lp_query *query)
+{
+	struct lp_engine *engine = query->engine;
+	struct tombs_ref *old = NULL;
+	uint64_t revision;
+	int r = lp_deletes_revision(lp_catalog_data_dir(engine->catalog), &revision);
+
+	if (r == 0 && !revision)
+		return 0;
+	pthread_mutex_lock(&engine->tombs_lock);
+	if (r == 0 && (!engine->tombs || engine->tombs->tombs->deletes.revision != revision))
+		r = tombs_renew(engine, &old);
+	if (r == 0 && engine->tombs->tombs->n) {
+		query->tombs_ref = engine->tombs;
+		query->tombs_ref->refs++;
+		query->tombs = query->tombs_ref->tombs;
+	}
+	pthread_mutex_unlock(&engine->tombs_lock);
+	tombs_unref(engine, old);
+	if (r == -EBADMSG)
+		return lp_query_fail(query, 500, "INTERNAL_ERROR", "the list of delete requests (deletes in the data directory) is damaged");
+	return r < 0 ? lp_query_fail_errno(query, r) : 0;
+}
+
 /* ---- stages ---- */
 
 static void stage_start(struct lp_query *query, struct lp_worker *worker)
@@ -387,6 +459,8 @@ static void stage_start(struct lp_query *query, struct lp_worker *worker)
 
 	query->stats.parse_ns = parsed_ns - query->started_ns;
 	if (r < 0)
+		return;
+	if (tombs_take(query) < 0)
 		return;
 	r = 0;
 	if (!query->snapshot)
@@ -561,6 +635,7 @@ int lp_engine_open(const struct lp_engine_config *config, struct lp_catalog *cat
 		engine->config.max_concurrent = 1;
 	engine->catalog = catalog;
 	pthread_mutex_init(&engine->lock, NULL);
+	pthread_mutex_init(&engine->tombs_lock, NULL);
 	pthread_cond_init(&engine->work, NULL);
 	pthread_cond_init(&engine->quiet, NULL);
 	*ret_engine = engine;           /* threads start with the first query */
@@ -586,6 +661,8 @@ void lp_engine_close(struct lp_engine **engine)
 	pthread_cond_destroy(&e->work);
 	pthread_cond_destroy(&e->quiet);
 	pthread_mutex_destroy(&e->lock);
+	tombs_unref(e, e->tombs);
+	pthread_mutex_destroy(&e->tombs_lock);
 	free(e);
 	*engine = NULL;
 }
@@ -626,6 +703,10 @@ static const struct lp_query_ops *ops_of(enum lp_query_kind kind)
 	case LP_QUERY_SERIES:
 	case LP_QUERY_DETECTED_LABELS:
 		return &lp_names_ops;
+	case LP_QUERY_DELETE_ADD:
+	case LP_QUERY_DELETE_LIST:
+	case LP_QUERY_DELETE_CANCEL:
+		return &lp_delete_ops;
 	case LP_QUERY_INDEX_STATS:
 		return &lp_index_stats_ops;
 	case LP_QUERY_DETECTED_FIELDS:

@@ -26,6 +26,7 @@ struct lp_leaf {
 	struct lp_regions regions;
 	uint32_t first_task;
 	int64_t first_ts, last_ts;      /* what the windows need */
+	bool deleted;                   /* some of its lines are: every line is looked at */
 	bool plain;                     /* nothing is left but to count lines or their bytes */
 	bool sizes;                     /* their bytes */
 	struct lp_leaf_thread *threads, *free;  /* query->lock */

@@ -85,6 +85,8 @@ static int leaf_plan(struct lp_query *query, struct lp_worker *worker, struct lp
 	r = lp_plan_tasks(query, worker, leaf->filter);
 	leaf->plan = query->plan;
 	query->plan = (struct lp_items){ 0 };
+	for (uint32_t i = 0; i < leaf->plan.n; i++)
+		leaf->deleted |= leaf->plan.items[i].tombs != 0;
 	query->n_tasks = leaf->first_task;
 	if (r == 0)
 		r = lp_regions_open(query, &leaf->plan, &leaf->regions);

@@ -232,7 +232,11 @@ static int sample(struct mscan *s, uint32_t i)
 	const char *line = lp_rows_line(&s->cols.rows, i, &len);
 	const uint8_t *meta = lp_rows_meta(&s->cols.rows, i, &meta_len);
 	bool simple = s->leaf->plain && !s->need_level && (!meta_len || !s->need_meta);
+	const struct lp_item *item = &s->leaf->plan.items[s->item];
 	int r = tick(s);
+
+	if (item->tombs && lp_query_tombs_drop(s->query, item, s->cols.rows.ts[i], line, len))
+		return r;
 
 	if (r == 0 && !simple) {
 		r = set_stream(s);
@@ -329,7 +333,7 @@ static int scan_rows(struct mscan *s, uint32_t lo, uint32_t hi, int64_t min_ts, 
 	unsigned columns = LP_BLOCK_WANT_TS;
 	int r = 0;
 
-	if (leaf->plain && !leaf->filter && !leaf->sizes && !s->need_meta) {
+	if (leaf->plain && !leaf->deleted && !leaf->filter && !leaf->sizes && !s->need_meta) {
 		r = want(s, LP_BLOCK_WANT_TS);
 		if (r == 0)
 			r = stream_series(s);
@@ -514,7 +518,7 @@ static int leave_item(struct mscan *s)
 /* From the header alone, when all rows count alike. */
 static bool count_header(struct mscan *s, int64_t min_ts, int64_t max_ts, uint32_t n, uint32_t bytes)
 {
-	if (!s->leaf->plain || s->leaf->filter || s->need_meta || s->leaf->regions.of[s->item].n || stream_series(s) < 0)
+	if (!s->leaf->plain || s->leaf->deleted || s->leaf->filter || s->need_meta || s->leaf->regions.of[s->item].n || stream_series(s) < 0)
 		return false;
 	if (!lp_range_acc_add_many(s->thread->acc, s->series, min_ts, max_ts, n, s->leaf->sizes ? bytes : n))
 		return false;

@@ -97,6 +97,10 @@ int lp_plan_parse(struct lp_query *query)
 	case LP_QUERY_PATTERNS:
 		r = lp_logql_parse(p->text ? p->text : "", p->text_len, &query->logql, &error);
 		break;
+	case LP_QUERY_DELETE_ADD:       /* read by delete_requests.c */
+	case LP_QUERY_DELETE_LIST:
+	case LP_QUERY_DELETE_CANCEL:
+		break;
 	case LP_QUERY_VOLUME:
 	case LP_QUERY_VOLUME_RANGE:
 	case LP_QUERY_DETECTED_LABELS:
@@ -472,6 +476,16 @@ static bool skipped(const uint64_t *blocks, uint32_t block)
 	return blocks && !(blocks[block / 64] >> block % 64 & 1);
 }
 
+static int stream_tombs(struct lp_query *query, const struct lp_segment *segment, uint32_t stream, uint32_t *ret_tombs)
+{
+	const uint8_t *labels;
+	uint32_t len;
+	int64_t min_ts, max_ts;
+	int r = lp_segment_stream(segment, stream, &labels, &len, &min_ts, &max_ts);
+
+	return r < 0 ? r : lp_query_tombs_of(query, labels, len, ret_tombs);
+}
+
 /* Runs come in stream order and streams fill blocks in order, so the items of one block are neighbours. */
 static int plan_streams(struct lp_query *query, uint32_t seg, const uint32_t *streams, uint32_t n, const uint64_t *blocks)
 {
@@ -481,16 +495,20 @@ static int plan_streams(struct lp_query *query, uint32_t seg, const uint32_t *st
 	int r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < n; i++) {
-		uint32_t first, runs;
+		uint32_t first, runs, tombs = 0;
 
 		if (i % 4096 == 4095 && lp_query_stopped(query))
 			r = -ECANCELED;
 		if (lp_segment_stream_runs(segment, streams[i], &first, &runs) < 0)
 			continue;
+		if (r == 0 && query->tombs)
+			r = stream_tombs(query, segment, streams[i], &tombs);
 		for (uint32_t k = first; r == 0 && k < first + runs; k++) {
+			struct lp_item item = { .stream = streams[i], .run = k, .seg = seg };
 			struct lp_run run;
 
-			if (lp_segment_run(segment, k, &run) < 0 || run.max_ts < query->params.start_ns || run.min_ts >= query->params.end_ns)
+			if (lp_segment_run(segment, k, &run) < 0 || run.max_ts < query->params.start_ns || run.min_ts >= query->params.end_ns ||
+			    lp_query_tombs_item(query, tombs, lp_segment_info(segment)->name.last, run.min_ts, run.max_ts, &item.tombs))
 				continue;
 			if (skipped(blocks, run.block)) {
 				if (run.block != last_skipped)
@@ -510,7 +528,7 @@ static int plan_streams(struct lp_query *query, uint32_t seg, const uint32_t *st
 			if (run.min_ts >= query->params.start_ns && run.max_ts < query->params.end_ns)
 				task.rows += run.rows;
 			if (r == 0)
-				r = add_item(query, &(struct lp_item){ .stream = streams[i], .run = k, .seg = seg });
+				r = add_item(query, &item);
 		}
 	}
 	return r == 0 && task.n ? add_task(query, &task) : r;
@@ -559,7 +577,7 @@ static int plan_live(struct lp_query *query)
 
 	for (uint32_t s = 0; r == 0 && s < n_streams; s++) {
 		const uint8_t *labels;
-		uint32_t len, n;
+		uint32_t len, n, tombs = 0;
 		int64_t min_ts, max_ts;
 
 		if (s % 1024 == 1023 && lp_query_stopped(query))
@@ -569,9 +587,15 @@ static int plan_live(struct lp_query *query)
 			continue;
 		const struct lp_wal_batch *batches = lp_snapshot_wal_batches(query->snapshot, s, &n);
 
-		for (uint32_t b = 0; r == 0 && b < n; b++)
-			if (batches[b].max_ts >= query->params.start_ns && batches[b].min_ts < query->params.end_ns)
-				r = add_item(query, &(struct lp_item){ .stream = s, .seg = LP_SEG_WAL, .batch = &batches[b] });
+		if (query->tombs)
+			r = lp_query_tombs_of(query, labels, len, &tombs);
+		for (uint32_t b = 0; r == 0 && b < n; b++) {
+			struct lp_item item = { .stream = s, .seg = LP_SEG_WAL, .batch = &batches[b] };
+
+			if (batches[b].max_ts >= query->params.start_ns && batches[b].min_ts < query->params.end_ns &&
+			    !lp_query_tombs_item(query, tombs, batches[b].file, batches[b].min_ts, batches[b].max_ts, &item.tombs))
+				r = add_item(query, &item);
+		}
 	}
 	if (r == 0 && query->plan.n > from)
 		qsort(query->plan.items + from, query->plan.n - from, sizeof(struct lp_item), query->params.forward ? oldest_first : newest_first);

@@ -22,6 +22,9 @@ enum lp_query_kind {
 	LP_QUERY_DETECTED_FIELDS,       /* of the newest `limit` lines; label set: values of that field */
 	LP_QUERY_DETECTED_LABELS,       /* label names with the number of their values */
 	LP_QUERY_PATTERNS,              /* templates of the lines, counted per step_ns */
+	LP_QUERY_DELETE_ADD,            /* take a delete request: text, start_ns, end_ns (inclusive) */
+	LP_QUERY_DELETE_LIST,           /* the tenant's, as JSON */
+	LP_QUERY_DELETE_CANCEL,         /* label: its id */
 	LP_QUERY_TAIL,                  /* history of a live tail: "<entries> <message>\n" each, oldest first (query/tail.h) */
 };
 
@@ -48,6 +51,7 @@ struct lp_query_params {
 	uint32_t field_limit;           /* DETECTED_FIELDS: fields, or values */
 	bool shards;                    /* INDEX_STATS: as the list of index/shards */
 	bool by_labels;                 /* VOLUME: aggregateBy=labels */
+	int64_t not_before_ns;          /* DELETE_CANCEL: requests older than it stay */
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;
 	uint32_t max_series;

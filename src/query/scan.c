@@ -29,6 +29,7 @@ struct scan {
 	struct lp_pipeline_state *state;        /* NULL: no stage can drop a line */
 	const uint8_t *state_labels;            /* stream that the state is set to */
 	uint32_t piped;
+	const struct lp_item *item;     /* where the rows at hand come from */
 };
 
 static bool beyond(const struct scan *scan, int64_t ts)
@@ -105,6 +106,13 @@ static int take(struct scan *scan, const struct lp_rows *rows, uint32_t i)
 
 	if (beyond(scan, rows->ts[i]))
 		return 0;
+	if (scan->item->tombs) {
+		uint32_t len;
+		const char *line = lp_rows_line(rows, i, &len);
+
+		if (lp_query_tombs_drop(scan->query, scan->item, rows->ts[i], line, len))
+			return 0;
+	}
 	if (scan->state) {
 		int r = passes(scan, rows, i, &res);
 
@@ -293,6 +301,7 @@ static int scan_live(struct scan *scan, const struct lp_task *task)
 		if (r < 0)
 			break;
 		scan->file = batch->file;
+		scan->item = item;
 		/* The offset of the timestamp in the WAL file orders all entries of the file by arrival. */
 		scan->pos_base = batch->offset + (uint64_t)((const uint8_t *)cols.rows.ts - (const uint8_t *)batch->rec);
 		scan->pos_step = sizeof *cols.rows.ts;
@@ -321,6 +330,7 @@ static int scan_block(struct scan *scan, const struct lp_task *task)
 		if (r < 0)
 			return r == -EBADMSG ? 0 : r;
 		scan->file = lp_segment_info(cols.segment)->name.first;
+		scan->item = item;
 		scan->pos_base = ((uint64_t)item->run << 32) - run.first_row;
 		scan->pos_step = 1;
 		/* Rows of a run ascend in time; their numbers are those of the block. */

@@ -60,7 +60,7 @@ struct lp_follow_pin {                  /* what a follower needs (follow.c); cat
 
 struct lp_catalog {
 	pthread_mutex_t lock;
-	char *wal_dir, *segments_dir;
+	char *data_dir, *wal_dir, *segments_dir;
 	struct lp_region *region;
 	uint32_t slot;
 	bool pinned;

@@ -281,7 +281,8 @@ int lp_catalog_open(const char *data_dir, struct lp_region *region, uint32_t slo
 		catalog->wal_dir = NULL;
 	if (asprintf(&catalog->segments_dir, "%s/segments", data_dir) < 0)
 		catalog->segments_dir = NULL;
-	if (!catalog->wal_dir || !catalog->segments_dir) {
+	catalog->data_dir = strdup(data_dir);
+	if (!catalog->data_dir || !catalog->wal_dir || !catalog->segments_dir) {
 		lp_catalog_close(&catalog);
 		return -ENOMEM;
 	}
@@ -299,11 +300,22 @@ void lp_catalog_close(struct lp_catalog **catalog)
 	lp_live_unref(c, c->live);
 	lp_catalog_pin_raise(c);
 	segset_unref(c->segset);
+	free(c->data_dir);
 	free(c->wal_dir);
 	free(c->segments_dir);
 	pthread_mutex_destroy(&c->lock);
 	free(c);
 	*catalog = NULL;
+}
+
+const char *lp_catalog_data_dir(const struct lp_catalog *catalog)
+{
+	return catalog->data_dir;
+}
+
+struct lp_region *lp_catalog_region(const struct lp_catalog *catalog)
+{
+	return catalog->region;
 }
 
 /* Under the lock: bring catalog->live up to date.  *ret_limit 0: nothing live. */

@@ -17,6 +17,9 @@ struct lp_snapshot;
 /* region NULL: offline; all WAL files are read up to their last valid record.  slot: of this process, for its WAL pin. */
 int lp_catalog_open(const char *data_dir, struct lp_region *region, uint32_t slot, struct lp_catalog **ret_catalog);
 void lp_catalog_close(struct lp_catalog **catalog);
+/* As given to lp_catalog_open(). */
+const char *lp_catalog_data_dir(const struct lp_catalog *catalog);
+struct lp_region *lp_catalog_region(const struct lp_catalog *catalog);
 /* The state as of now; cheap when nothing changed.  Release it soon: WAL files it shows cannot be recycled. */
 int lp_catalog_acquire(struct lp_catalog *catalog, struct lp_snapshot **ret_snapshot);
 void lp_snapshot_release(struct lp_snapshot **snapshot);

@@ -46,6 +46,7 @@ struct merger {
 	struct lp_compact_result *result;
 	struct input inputs[LP_COMPACT_MAX_INPUTS];
 	uint32_t n;
+	bool may_drop;                  /* entries of the stream being merged */
 	XXH128_hash_t *ties;            /* of entries of one timestamp; zero: free */
 	size_t n_ties, ties_size, ties_cap;
 };
@@ -213,7 +214,7 @@ static int put_row(struct merger *m, struct lp_segout *out, const struct input *
 		m->result->expired++;
 		return 0;
 	}
-	if (m->ops->drop && m->ops->drop(m->ops->arg, ts, x.line, x.len)) {
+	if (m->may_drop && m->ops->drop(m->ops->arg, ts, x.line, x.len)) {
 		m->result->dropped++;
 		return 0;
 	}
@@ -275,8 +276,9 @@ static const uint8_t *least_labels(const struct merger *m, uint32_t *ret_len)
 static int merge_stream(struct merger *m, struct lp_segout *out, const uint8_t *labels, uint32_t len)
 {
 	bool more = true;
-	int r = m->ops->stream ? m->ops->stream(m->ops->arg, labels, len) : 0;
+	int r = 0;
 
+	m->may_drop = m->ops->stream && m->ops->stream(m->ops->arg, labels, len);
 	lp_segout_stream(out, labels, len);
 	for (uint32_t i = 0; r == 0 && i < m->n; i++) {
 		struct input *in = &m->inputs[i];
@@ -361,6 +363,42 @@ int lp_compact_merge(const struct lp_seal_config *config, const struct lp_compac
 	result.written_bytes = sealed.disk_bytes;
 	*ret_result = result;
 	return 0;
+}
+
+/* Rows of the stream at hand, until one goes. */
+static int any_of_stream(struct merger *m, struct input *in)
+{
+	int r = enter_stream(m, in);
+
+	while (r == 0 && in->active) {
+		uint32_t len;
+		const char *line = lp_rows_line(&in->rows, in->row, &len);
+
+		if (m->ops->drop(m->ops->arg, time_of(in), line, len))
+			return 1;
+		r = next_row(m, in);
+	}
+	return r;
+}
+
+int lp_compact_any(const char *segments_dir, const struct lp_compact_ops *ops, const struct lp_segment_name *name)
+{
+	struct lp_seal_config config = { .segments_dir = segments_dir };
+	struct lp_compact_result result = { .name = *name };
+	struct merger m = { .config = &config, .ops = ops, .result = &result, .n = 1 };
+	struct input *in = &m.inputs[0];
+	int r = open_inputs(&m, name);
+
+	while (r == 0 && in->labels) {
+		if (ops->stream(ops->arg, in->labels, in->labels_len)) {
+			r = any_of_stream(&m, in);
+		} else {
+			in->stream++;
+			r = next_labels(in);
+		}
+	}
+	close_inputs(&m);
+	return r;
 }
 
 static int sync_day(const char *segments_dir, int64_t day)

@@ -9,9 +9,9 @@
 
 /* What is asked about each entry while segments are rewritten. */
 struct lp_compact_ops {
-	/* The stream of the entries that follow.  0, -errno ends the work.  May be NULL. */
-	int (*stream)(void *arg, const uint8_t *labels, uint32_t len);
-	/* True: the entry goes.  May be NULL. */
+	/* The stream of the entries that follow; false: none of them goes.  NULL: nothing goes. */
+	bool (*stream)(void *arg, const uint8_t *labels, uint32_t len);
+	/* True: the entry goes. */
 	bool (*drop)(void *arg, int64_t ts, const char *line, uint32_t len);
 	/* Asked once per block: true gives up with -ECANCELED.  May be NULL. */
 	bool (*stop)(void *arg);
@@ -33,6 +33,9 @@ int lp_compact_merge(const struct lp_seal_config *config, const struct lp_compac
 		     struct lp_compact_result *ret_result);
 /* Unlink segments, and make that durable: none of them can come back after a power cut. */
 int lp_compact_unlink(const char *segments_dir, const struct lp_segment_name *names, uint32_t n, bool sync);
+
+/* Does a segment hold an entry that goes?  1, 0, or as above.  Blocks without a stream that is asked for are not read. */
+int lp_compact_any(const char *segments_dir, const struct lp_compact_ops *ops, const struct lp_segment_name *name);
 
 struct lp_compact_candidate {
 	struct lp_segment_name name;

@@ -9,7 +9,7 @@ src_store_libstore_a_SOURCES = \
 	src/store/wal.c src/store/wal.h src/store/wal-private.h src/store/wal_pool.c src/store/wal_recover.c \
 	src/store/segment.c src/store/segment.h src/store/segment-private.h src/store/segment_verify.c \
 	src/store/seal.c src/store/seal.h src/store/seal-private.h src/store/seal_collect.c src/store/seal_sort.c src/store/retain.c \
-	src/store/compact.c src/store/compact.h src/store/compact_pick.c \
+	src/store/compact.c src/store/compact.h src/store/compact_pick.c src/store/deletes.c src/store/deletes.h \
 	src/store/catalog.c src/store/catalog.h src/store/catalog-private.h src/store/catalog_live.c src/store/follow.c src/store/follow.h
 src_store_libstore_a_CPPFLAGS = $(AM_CPPFLAGS) $(ZSTD_CFLAGS) $(XXHASH_CFLAGS)
 STORE_LIBS = src/store/libstore.a shm/libshm.a src/common/libcommon.a $(ZSTD_LIBS) $(XXHASH_LIBS) -lpthread
@@ -75,3 +75,9 @@ TESTS += tests/unit/check_compact
 tests_unit_check_compact_SOURCES = tests/unit/check_compact.c tests/unit/walimage.c tests/unit/walimage.h
 tests_unit_check_compact_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS) $(XXHASH_CFLAGS)
 tests_unit_check_compact_LDADD = $(STORE_LIBS) $(CHECK_LIBS)
+
+check_PROGRAMS += tests/fuzz/fuzz_deletes
+TESTS += tests/fuzz/fuzz_deletes
+tests_fuzz_fuzz_deletes_SOURCES = tests/fuzz/fuzz_deletes.c
+tests_fuzz_fuzz_deletes_LDADD = $(FUZZ_LIBS) $(STORE_LIBS)
+EXTRA_DIST += tests/fuzz/corpus/deletes

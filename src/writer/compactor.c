@@ -12,7 +12,9 @@
 
 #include "common/clock.h"
 #include "common/dir.h"
+#include "common/fault.h"
 #include "common/log.h"
+#include "query/deletes.h"
 #include "store/compact.h"
 
 #include <errno.h>
@@ -55,6 +57,12 @@ struct lp_compactor {
 	int64_t logged_ms;
 	const struct lp_compact_candidate *inputs;      /* of the merge at work */
 	uint32_t n_inputs;
+	uint32_t present;               /* lowest WAL file that is there */
+	struct lp_tombs *tombs;         /* delete requests that are not processed; may be NULL */
+	bool *ready;                    /* which of them are carried out now */
+	bool *open;                     /* which of those could not be, this time */
+	uint32_t file;                  /* last one of the merge at work */
+	uint32_t *of_stream, n_of_stream;       /* requests that mean the stream at hand */
 };
 
 static bool stop_wanted(void *arg)
@@ -77,16 +85,23 @@ static struct lp_compactor_config config_of(struct lp_compactor *c)
 	return config;
 }
 
-static void failed(struct lp_compactor *c, const char *what, const struct lp_segment_name *name, int err)
+/* Once a minute; the counter has them all. */
+static bool count_failure(struct lp_compactor *c)
 {
 	int64_t now = lp_clock_mono_ms();
 
 	lp_stat_add(c->writer->row, LP_STAT_COMPACTION_ERRORS, 1);
 	if (c->logged_ms && now - c->logged_ms < 60000)
-		return;
+		return false;
 	c->logged_ms = now;
-	lp_log(LP_ERROR, "compaction: %s day=%" PRId64 " files=%" PRIu32 "-%" PRIu32 " error=\"%s\"", what, name->day, name->first,
-	       name->last, strerror(-err));
+	return true;
+}
+
+static void segment_failed(struct lp_compactor *c, const char *what, const struct lp_segment_name *name, int err)
+{
+	if (count_failure(c))
+		lp_log(LP_ERROR, "compaction: %s day=%" PRId64 " files=%" PRIu32 "-%" PRIu32 " error=\"%s\"", what, name->day, name->first,
+		       name->last, strerror(-err));
 }
 
 /* ---- what there is ---- */
@@ -133,8 +148,9 @@ static uint64_t bytes_of(const struct lp_compactor *c, const struct lp_segment_n
 static int list(struct lp_compactor *c)
 {
 	struct lp_segment_name *names = NULL;
-	uint32_t present = lp_wal_first_above(c->writer->wal, 0);
 	size_t n = 0;
+
+	c->present = lp_wal_first_above(c->writer->wal, 0);
 	int r = lp_dir_sync(c->wal_dir);
 
 	if (r == 0)
@@ -145,10 +161,83 @@ static int list(struct lp_compactor *c)
 	if (r == 0 && !c->candidates)
 		r = -ENOMEM;
 	for (size_t i = 0; r == 0 && i < n; i++)
-		if (names[i].last < present)
+		if (names[i].last < c->present)
 			c->candidates[c->n++] = (struct lp_compact_candidate){ names[i], bytes_of(c, &names[i]), is_fixed(c, &names[i]) };
 	free(names);
 	return r;
+}
+
+/* ---- delete requests ---- */
+
+static void forget_deletes(struct lp_compactor *c)
+{
+	lp_tombs_free(&c->tombs);
+	free(c->ready);
+	free(c->open);
+	free(c->of_stream);
+	c->ready = c->open = NULL;
+	c->of_stream = NULL;
+}
+
+/* What is in force, and what of it is due: the time to cancel is over, and all that it means is in segments. */
+static int load_deletes(struct lp_compactor *c, const struct lp_compactor_config *config)
+{
+	forget_deletes(c);
+	int r = lp_tombs_load(c->writer->proc->data_dir, &c->tombs);
+
+	if (r < 0)
+		return r;
+	size_t n = c->tombs->n;
+
+	c->ready = calloc(n + 1, sizeof *c->ready);
+	c->open = calloc(n + 1, sizeof *c->open);
+	c->of_stream = calloc(n + 1, sizeof *c->of_stream);
+	if (!c->ready || !c->open || !c->of_stream)
+		return -ENOMEM;
+	for (size_t i = 0; i < n; i++) {
+		const struct lp_delete *request = &c->tombs->v[i].request;
+
+		c->ready[i] = config->delete_lines && request->last_file < c->present &&
+			      lp_clock_real_ns() - request->created_ns >= config->cancel_period_ms * LP_NS_PER_MS;
+	}
+	return 0;
+}
+
+static bool stream_of(void *arg, const uint8_t *labels, uint32_t len)
+{
+	struct lp_compactor *c = arg;
+
+	c->n_of_stream = 0;
+	for (uint32_t i = 0; i < c->tombs->n; i++)
+		if (c->ready[i] && c->file <= c->tombs->v[i].request.last_file && lp_tomb_stream(&c->tombs->v[i], labels, len))
+			c->of_stream[c->n_of_stream++] = i;
+	return c->n_of_stream > 0;
+}
+
+static bool is_deleted(void *arg, int64_t ts, const char *line, uint32_t len)
+{
+	const struct lp_compactor *c = arg;
+
+	for (uint32_t i = 0; i < c->n_of_stream; i++)
+		if (lp_tomb_entry(&c->tombs->v[c->of_stream[i]], c->file, ts, line, len))
+			return true;
+	return false;
+}
+
+static bool touches(const struct lp_compactor *c, uint32_t tomb, const struct lp_segment_name *name)
+{
+	const struct lp_delete *request = &c->tombs->v[tomb].request;
+
+	return c->ready[tomb] && name->last <= request->last_file && name->day >= lp_clock_day(request->start_ns) &&
+	       name->day <= lp_clock_day(request->end_ns);
+}
+
+static bool any_touches(const struct lp_compactor *c, const struct lp_segment_name *name)
+{
+	for (uint32_t i = 0; i < c->tombs->n; i++)
+		if (touches(c, i, name))
+			return true;
+	return false;
 }
 
 /* ---- one merge ---- */
@@ -200,7 +289,7 @@ static void fix_inputs(struct lp_compactor *c, size_t first, uint32_t n, int err
 			c->candidates[i].fixed = true;
 			if (c->n_fixed < MAX_FIXED)
 				c->fixed[c->n_fixed++] = c->candidates[i].name;
-			failed(c, "a segment stays as it is", &c->candidates[i].name, err);
+			segment_failed(c, "a segment stays as it is", &c->candidates[i].name, err);
 		}
 }
 
@@ -229,7 +318,7 @@ static int replace(struct lp_compactor *c, size_t first, uint32_t n, const struc
 static int merge(struct lp_compactor *c, struct lp_compactor_config *config, size_t first, uint32_t n)
 {
 	struct lp_stat_row *row = c->writer->row;
-	const struct lp_compact_ops ops = { .stop = stop_wanted, .arg = c };
+	const struct lp_compact_ops ops = { .stream = stream_of, .drop = is_deleted, .stop = stop_wanted, .arg = c };
 	struct lp_compact_result result;
 	int64_t begin_ms = lp_clock_mono_ms();
 
@@ -241,6 +330,7 @@ static int merge(struct lp_compactor *c, struct lp_compactor_config *config, siz
 	config->seal.arg = c;
 	c->inputs = &c->candidates[first];
 	c->n_inputs = n;
+	c->file = c->candidates[first + n - 1].name.last;
 	struct lp_segment_name names[LP_COMPACT_MAX_INPUTS];
 
 	for (uint32_t i = 0; i < n; i++)
@@ -258,21 +348,91 @@ static int merge(struct lp_compactor *c, struct lp_compactor_config *config, siz
 	lp_stat_add(row, LP_STAT_COMPACTION_READ_BYTES, result.read_bytes);
 	lp_stat_add(row, LP_STAT_COMPACTION_WRITTEN_BYTES, result.written_bytes);
 	lp_stat_add(row, LP_STAT_COMPACTION_DUPLICATES, result.duplicates);
+	lp_stat_add(row, LP_STAT_DELETED_LINES, result.dropped);
 	lp_log(LP_INFO, "compacted day=%" PRId64 " files=%" PRIu32 "-%" PRIu32 " level=%" PRIu32 " segments=%" PRIu32 " lines=%" PRIu64
-	       " duplicates=%" PRIu64 " expired=%" PRIu64 " read_bytes=%" PRIu64 " written_bytes=%" PRIu64 " ms=%" PRId64, result.name.day,
+	       " duplicates=%" PRIu64 " expired=%" PRIu64 " deleted=%" PRIu64 " read_bytes=%" PRIu64 " written_bytes=%" PRIu64 " ms=%" PRId64, result.name.day,
 	       result.name.first, result.name.last, result.name.level, n, result.entries, result.duplicates, result.expired,
-	       result.read_bytes, result.written_bytes, lp_clock_mono_ms() - begin_ms);
+	       result.dropped, result.read_bytes, result.written_bytes, lp_clock_mono_ms() - begin_ms);
 	return r;
 }
 
-/* Merge until nothing more pays.  -EAGAIN: the list is out of date. */
-static int pass(struct lp_compactor *c)
+/* Carry out the requests that are due on segment i.  1: it is gone; 0; -errno. */
+static int delete_in(struct lp_compactor *c, struct lp_compactor_config *config, size_t i)
 {
-	struct lp_compactor_config config = config_of(c);
-	struct lp_compact_policy policy = { .fan_in = FAN_IN, .max_inputs = DECODED_BYTES / config.seal.block_bytes, .max_bytes = MAX_BYTES };
+	const struct lp_compact_ops ops = { .stream = stream_of, .drop = is_deleted, .stop = stop_wanted, .arg = c };
+	size_t before = c->n;
+
+	c->file = c->candidates[i].name.last;
+	int r = lp_compact_any(c->segments_dir, &ops, &c->candidates[i].name);
+
+	if (r == 1 && !room_for(c, config, c->candidates[i].bytes))
+		r = -ENOSPC;
+	if (r == 1)
+		r = merge(c, config, i, 1);
+	return r == 0 ? c->n < before : r;
+}
+
+/* Segments with lines that are to go are rewritten; then the requests are processed, but for those that a segment resisted. */
+static int delete_lines(struct lp_compactor *c, struct lp_compactor_config *config)
+{
+	uint64_t *ids = calloc((size_t)c->tombs->n + 1, sizeof *ids);
+	uint32_t n = 0;
+	int r = ids ? 0 : -ENOMEM;
+
+	for (size_t i = 0; r == 0 && i < c->n;) {
+		if (!any_touches(c, &c->candidates[i].name)) {
+			i++;
+			continue;
+		}
+		struct lp_segment_name name = c->candidates[i].name;
+
+		r = stop_wanted(c) ? -ECANCELED : delete_in(c, config, i);
+		if (r == 1) {
+			r = 0;
+			continue;
+		}
+		if (r == -EBADMSG || r == -EPROTO || r == -EFBIG || (r == 0 && c->candidates[i].fixed)) {
+			for (uint32_t k = 0; k < c->tombs->n; k++)
+				c->open[k] |= touches(c, k, &name);
+			segment_failed(c, "lines cannot be deleted from a damaged segment", &name, r < 0 ? r : -EBADMSG);
+			r = 0;
+		}
+		i++;
+	}
+	for (uint32_t i = 0; r == 0 && i < c->tombs->n; i++)
+		if (c->ready[i] && !c->open[i])
+			ids[n++] = c->tombs->v[i].request.id;
+	LP_FAULT("deletes-carried-out");
+	if (r == 0 && n) {
+		lp_wal_drop_spares(c->writer->wal);     /* files in the pool hold old lines */
+		r = lp_deletes_processed(c->writer->proc->data_dir, ids, n);
+	}
+	if (r == 0 && n)
+		lp_log(LP_INFO, "delete requests processed requests=%" PRIu32, n);
+	free(ids);
+	return r;
+}
+
+static int set_cuts(struct lp_compactor *c, struct lp_compact_policy *policy, uint32_t **ret_cuts)
+{
+	uint32_t *cuts = calloc((size_t)c->tombs->n + 1, sizeof *cuts);
+
+	if (!cuts)
+		return -ENOMEM;
+	for (uint32_t i = 0; i < c->tombs->n; i++)
+		cuts[i] = c->tombs->v[i].request.last_file;
+	policy->cuts = *ret_cuts = cuts;
+	policy->n_cuts = c->tombs->n;
+	return 0;
+}
+
+/* Merge until nothing more pays. */
+static int merge_tiers(struct lp_compactor *c, struct lp_compactor_config *config)
+{
+	struct lp_compact_policy policy = { .fan_in = FAN_IN, .max_inputs = DECODED_BYTES / config->seal.block_bytes, .max_bytes = MAX_BYTES };
+	uint32_t *cuts = NULL, n;
 	size_t first;
-	uint32_t n;
-	int r = list(c);
+	int r = set_cuts(c, &policy, &cuts);
 
 	if (policy.max_inputs > LP_COMPACT_MAX_INPUTS)
 		policy.max_inputs = LP_COMPACT_MAX_INPUTS;
@@ -284,14 +444,31 @@ static int pass(struct lp_compactor *c)
 
 		for (uint32_t i = 0; i < n; i++)
 			bytes += c->candidates[first + i].bytes;
-		if (!room_for(c, &config, bytes))
-			return 0;       /* it comes back when there is room */
-		r = merge(c, &config, first, n);
-		if (r == -ENOENT || r == -ECANCELED)
-			return stop_wanted(c) ? 0 : -EAGAIN;
-		if (r < 0)
-			failed(c, "failed, will be tried again", &c->candidates[first].name, r);
+		if (!room_for(c, config, bytes))
+			break;          /* it comes back when there is room */
+		r = merge(c, config, first, n);
 	}
+	free(cuts);
+	return r;
+}
+
+/* -EAGAIN: the list is out of date. */
+static int pass(struct lp_compactor *c)
+{
+	struct lp_compactor_config config = config_of(c);
+	int r = list(c);
+
+	if (r == 0)
+		r = load_deletes(c, &config);
+	if (r == 0)
+		r = merge_tiers(c, &config);
+	if (r == 0)
+		r = delete_lines(c, &config);
+	forget_deletes(c);
+	if (r == -ENOENT || r == -ECANCELED)
+		return stop_wanted(c) ? 0 : -EAGAIN;
+	if (r < 0 && count_failure(c))
+		lp_log(LP_ERROR, "compaction failed, will be tried again error=\"%s\"", strerror(-r));
 	return r;
 }
 
@@ -338,6 +515,7 @@ void lp_compactor_free(struct lp_compactor *c)
 {
 	if (!c)
 		return;
+	forget_deletes(c);
 	free(c->candidates);
 	free(c->segments_dir);
 	free(c->wal_dir);
@@ -387,12 +565,10 @@ void lp_compactor_kick(struct lp_compactor *c)
 	pthread_mutex_unlock(&c->lock);
 }
 
-void lp_compactor_set(struct lp_compactor *c, int64_t interval_ms, int level, uint64_t min_free_bytes)
+void lp_compactor_set(struct lp_compactor *c, const struct lp_compactor_config *config)
 {
 	pthread_mutex_lock(&c->lock);
-	c->config.interval_ms = interval_ms;
-	c->config.level = level;
-	c->config.min_free_bytes = min_free_bytes;
+	c->config = *config;
 	c->kicked = true;
 	pthread_cond_signal(&c->cond);
 	pthread_mutex_unlock(&c->lock);

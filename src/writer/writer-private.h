@@ -89,12 +89,14 @@ struct lp_compactor_config {
 	struct lp_seal_config seal;     /* block_bytes, compress, sync */
 	int level;                      /* zstd's */
 	int64_t interval_ms;            /* between two looks that nobody asked for */
+	bool delete_lines;              /* that delete requests mean, from the disk */
+	int64_t cancel_period_ms;       /* of delete requests */
 	uint64_t min_free_bytes;
 };
 int lp_compactor_start(struct lp_writer *writer, const char *segments_dir, const char *wal_dir, const struct lp_compactor_config *config,
 		       struct lp_compactor **ret_compactor);
 void lp_compactor_kick(struct lp_compactor *compactor);                 /* there may be something to merge */
-void lp_compactor_set(struct lp_compactor *compactor, int64_t interval_ms, int level, uint64_t min_free_bytes);
+void lp_compactor_set(struct lp_compactor *compactor, const struct lp_compactor_config *config);
 /* Ask it to end and wait a little; false: it still is at work.  It may still be kicked until it is freed. */
 bool lp_compactor_stop(struct lp_compactor *compactor);
 void lp_compactor_free(struct lp_compactor *compactor);

@@ -157,6 +157,19 @@ static int open_log(struct lp_writer *writer, const char *wal_dir, const char *s
 	return open_lanes(writer, &recovery);
 }
 
+static struct lp_compactor_config compactor_config_of(const struct lp_conf *conf)
+{
+	return (struct lp_compactor_config){
+		.seal = { .block_bytes = (uint32_t)conf->storage.chunk_size_bytes, .compress = true,
+			  .sync = conf->storage.durability == LP_DURABILITY_SYNC },
+		.level = (int)conf->compactor.compression_level,
+		.interval_ms = conf->compactor.compaction_interval,
+		.delete_lines = conf->limits.deletion_mode == LP_DELETION_FILTER_AND_DELETE,
+		.cancel_period_ms = conf->compactor.delete_request_cancel_period,
+		.min_free_bytes = (uint64_t)conf->storage.min_free_bytes,
+	};
+}
+
 static int start(struct lp_writer *writer)
 {
 	const struct lp_conf *conf = writer->proc->conf;
@@ -167,12 +180,7 @@ static int start(struct lp_writer *writer)
 		.sync = conf->storage.durability == LP_DURABILITY_SYNC,
 		.retention_days = conf->storage.retention_days,
 	};
-	struct lp_compactor_config compactor_config = {
-		.seal = { .block_bytes = sealer_config.block_bytes, .compress = true, .sync = sealer_config.sync },
-		.level = (int)conf->compactor.compression_level,
-		.interval_ms = conf->compactor.compaction_interval,
-		.min_free_bytes = (uint64_t)conf->storage.min_free_bytes,
-	};
+	struct lp_compactor_config compactor_config = compactor_config_of(conf);
 	int r = make_dir(writer, "wal", wal_dir, sizeof wal_dir);
 
 	if (r == 0)
@@ -215,8 +223,9 @@ static void reload(struct lp_writer *writer)
 	lp_writer_load_tracing(writer);
 	lp_wal_set_min_free(writer->wal, (uint64_t)conf->storage.min_free_bytes);
 	lp_sealer_set_retention(writer->sealer, conf->storage.retention_days);
-	lp_compactor_set(writer->compactor, conf->compactor.compaction_interval, (int)conf->compactor.compression_level,
-			 (uint64_t)conf->storage.min_free_bytes);
+	struct lp_compactor_config config = compactor_config_of(conf);
+
+	lp_compactor_set(atomic_load(&writer->compactor), &config);
 }
 
 static void take_signals(struct lp_writer *writer)

@@ -22,9 +22,35 @@ POINTS = {
     'compact-start': 2, 'compact-visible': 2, 'compact-unlinked': 5, 'compact-done': 1,
     'alert-state-saved': 1, 'alert-queued': 1,
     'hook-answered': 20, 'hook-queue-copied': 2,
+    'deletes-written': 3, 'deletes-renamed': 3, 'deletes-carried-out': 3,
     'lane-reserved': 40, 'lane-committed': 40, 'lane-released': 40,
 }
-SMALL = {'storage.wal_file_min': '128KiB', 'storage.wal_file_max': '256KiB', 'storage.retention_days': 0, 'storage.min_free_bytes': 0}
+SMALL = {'storage.wal_file_min': '128KiB', 'storage.wal_file_max': '256KiB', 'storage.retention_days': 0, 'storage.min_free_bytes': 0,
+         'compactor.delete_request_cancel_period': '0s', 'compactor.compaction_interval': '200ms'}
+
+
+def delete_some(server):
+    """A line, and a request that means it.  Answered: no query shows it any more."""
+    now = time.time_ns()
+    name = 'd%d' % now
+    try:
+        if server.push([({'deleted': name}, [(now - 10**9, 'x')])]).status != 204:
+            return
+        r = server.request('POST', '/loki/api/v1/delete?query=%%7Bdeleted%%3D%%22%s%%22%%7D&start=%d' % (name, now // 10**9 - 5))
+    except OSError:
+        return                                  # it struck: not answered
+    assert r.status in (204, 429, 503), r
+    if r.status == 204:
+        DELETED.append((name, now))
+
+
+DELETED = []
+
+
+def check_deleted(server):
+    for name, now in DELETED[-20:]:
+        got = server.query_range('{deleted="%s"}' % name, now - 10**10, now + 10**10)
+        assert not got, 'a deleted line is back: %s' % got
 
 
 def loads_for(server, n=4):
@@ -46,6 +72,7 @@ def finish(server, loads, what):
     server.verify()
     server.start()
     check_loads(server, loads)
+    check_deleted(server)
     assert server.stop() == 0
     server.verify()
     return n
@@ -81,7 +108,12 @@ def at_point(point, passages):
         loads = loads_for(s)
         for l in loads:
             l.start()
-        wait_for('the fault point %s to be reached' % point, lambda: os.path.exists(marker), 120)
+        def struck():
+            if point.startswith('deletes-'):
+                delete_some(s)
+            return os.path.exists(marker)
+        del DELETED[:]
+        wait_for('the fault point %s to be reached' % point, struck, 120)
         n = finish(s, loads, point)
         if stub:
             assert stub.ids('/all'), 'no web hook was sent'

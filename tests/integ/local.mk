@@ -33,7 +33,7 @@ INTEG_TESTS += tests/integ/37-random-queries.py
 EXTRA_DIST += tests/lib/logqlgen.py
 
 INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
-INTEG_TESTS += tests/integ/22-compaction.py
+INTEG_TESTS += tests/integ/22-compaction.py tests/integ/23-delete.py
 INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py
 EXTRA_DIST += tests/lib/hookstub.py
 INTEG_TESTS += tests/integ/17-tail.py tests/integ/47-tail-kill.py tests/integ/48-tail-clients.py

@@ -263,18 +263,28 @@ static bool drop_line_3(void *arg, int64_t ts, const char *line, uint32_t len)
 	return *wanted && ts >= DAY0 && len == 6 && !memcmp(line, "line 3", 6);
 }
 
-static int first_tenant_only(void *arg, const uint8_t *labels, uint32_t len)
+static bool first_tenant_only(void *arg, const uint8_t *labels, uint32_t len)
 {
 	bool *wanted = arg;
 
 	*wanted = len > 0 && labels[0] == 0;
-	return 0;
+	return *wanted;
+}
+
+static bool every_stream(void *arg, const uint8_t *labels, uint32_t len)
+{
+	(void)arg;
+	(void)labels;
+	(void)len;
+	return true;
 }
 
 START_TEST(entries_that_are_to_go)
 {
 	bool wanted = false;
 	const struct lp_compact_ops ops = { .stream = first_tenant_only, .drop = drop_line_3, .arg = &wanted };
+	bool all_wanted = true;
+	const struct lp_compact_ops every = { .stream = every_stream, .drop = drop_line_3, .arg = &all_wanted };
 	struct lp_compact_result result;
 	struct entry *all;
 	unsigned other = 0;
@@ -293,6 +303,8 @@ START_TEST(entries_that_are_to_go)
 		other += three;
 	}
 	ck_assert_uint_gt(other, 0);
+	ck_assert_int_eq(lp_compact_any(segments, &ops, &result.name), 0);
+	ck_assert_int_eq(lp_compact_any(segments, &every, &result.name), 1);
 	free_all(all, n);
 }
 END_TEST
@@ -308,7 +320,7 @@ static bool drop_all(void *arg, int64_t ts, const char *line, uint32_t len)
 
 START_TEST(nothing_left)
 {
-	const struct lp_compact_ops ops = { .drop = drop_all };
+	const struct lp_compact_ops ops = { .stream = every_stream, .drop = drop_all };
 	struct lp_compact_result result;
 	struct entry *all;
 

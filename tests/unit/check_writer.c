@@ -5,6 +5,7 @@
 #include "common/fault.h"
 #include "common/log.h"
 #include "shm/region-private.h"
+#include "query/deletes.h"
 #include "store/compact.h"
 #include "store/map.h"
 #include "store/seal.h"
@@ -42,6 +43,22 @@ bool lp_compact_pick(const struct lp_compact_policy *policy, const struct lp_com
 int lp_compact_merge(const struct lp_seal_config *config, const struct lp_compact_ops *ops, const struct lp_segment_name *names, uint32_t n,
 		     struct lp_compact_result *ret_result) { abort(); }
 int lp_compact_unlink(const char *segments_dir, const struct lp_segment_name *names, uint32_t n, bool sync) { abort(); }
+
+int lp_compact_any(const char *segments_dir, const struct lp_compact_ops *ops, const struct lp_segment_name *name) { abort(); }
+bool lp_tomb_stream(const struct lp_tomb *tomb, const uint8_t *labels, uint32_t len) { abort(); }
+bool lp_tomb_entry(const struct lp_tomb *tomb, uint32_t file, int64_t ts, const char *line, uint32_t len) { abort(); }
+
+int lp_tombs_load(const char *data_dir, struct lp_tombs **ret_tombs)
+{
+	*ret_tombs = calloc(1, sizeof **ret_tombs);
+	return 0;
+}
+
+void lp_tombs_free(struct lp_tombs **tombs)
+{
+	free(*tombs);
+	*tombs = NULL;
+}
 
 int lp_retain(const char *segments_dir, int64_t oldest_ns, uint32_t *ret_deleted)
 {

@@ -10,7 +10,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	static const struct lp_alert_pair labels[] = { { "alertname", "A" } };
 	static const struct lp_alert_event event = {
 		.tenant = "", .file = "f", .group = "g", .rule = "A", .expr = "1", .fingerprint = 1, .firing = true, .value = 1,
-		.labels = labels, .n_labels = 1, .generator_url = "",
+		.labels = labels, .n_labels = 1, .generator_url = "", .webhook = "http://x",
 	};
 	struct lp_buf error = { .max = 1 << 20 }, body = { .max = 64 << 20 }, text = { .max = 64 << 20 };
 	struct lp_hook_targets *targets = NULL;
@@ -27,7 +27,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 			continue;
 		lp_buf_reset(&body);
 		lp_buf_reset(&text);
-		lp_hook_body_url(&targets->targets[i], &text);
+		lp_hook_body_url(&targets->targets[i], "http://x\n", 9, &text);
 		if (strncasecmp(lp_buf_cstr(&text), "http", 4))
 			abort();
 		if (lp_hook_body_alert(&targets->targets[i], &event, &body, &error) == 0 && targets->targets[i].kind != LP_HOOK_PAGERDUTY)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Alerts by web hook: firing and resolved once each, at JSON, Slack and PagerDuty receivers that fail first, over kills, and at
 Prometheus' own Alertmanager (prometheus-alertmanager in PATH, or LP_ALERTMANAGER)."""
-import http.client, json, os, shutil, signal, subprocess, sys, tempfile, time
+import http.client, json, os, re, shutil, signal, subprocess, sys, tempfile, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 from hookstub import HookStub
@@ -51,6 +51,16 @@ def pages():
     return [(b['event_action'], b['dedup_key'], b['routing_key']) for b in stub.of('/pd')]
 
 
+def settled(data, target, sent):
+    """The sender knows that so many were taken: killed before, it would rightly send the last one again."""
+    try:
+        text = open(data + '/notify/webhooks.metrics').read()
+    except OSError:
+        return False
+    value = lambda name: int(re.search('logpulse_webhook_%s{target="%s"} ([0-9]+)' % (name, target), text).group(1))
+    return value('sent_total') >= sent and value('queue_events') == 0
+
+
 start = int(time.time())
 try:
     stub.answers.update({'/plain': 500, '/slack': 'close', '/pd': 503})
@@ -66,6 +76,7 @@ try:
         wait_for('both at the JSON receiver', lambda: len(told('/plain')) >= 2, 90)
         wait_for('both at Slack', lambda: len(stub.of('/slack')) >= 2, 90)
         wait_for('both at PagerDuty', lambda: len(pages()) >= 2, 90)
+        wait_for('the answers', lambda: all(settled(tmp + '/data', t, 2) for t in ('plain', 'slack', 'pagerduty')))
         h.kill()
     with Harness() as h:                        # and what was delivered is known as well
         h.tell('fire', 'Down', start)
@@ -114,6 +125,39 @@ receivers:
             time.sleep(1)                       # several group intervals, in which a wrong repetition would show
             assert seen('Late') == ['firing', 'resolved'], seen('Late')
         print('Alertmanager: firing and resolved once each')
+
+    # ---- the whole way: lines, a rule, its end; an address of the rule's own
+    open(tmp + '/rules.yaml', 'w').write("""
+groups:
+  - name: g
+    interval: 1s
+    rules:
+      - {alert: Lines, expr: 'sum by (app) (count_over_time({app="whole"}[10s])) > 0', labels: {severity: warning}}
+""")
+    open(tmp + '/whole.yaml', 'w').write("""
+rule_webhooks: true
+webhooks:
+  whole: {url: "%s/whole"}
+  alertmanager: {url: "http://127.0.0.1:%d", enabled: %s}
+""" % (stub.url, am_port, 'true' if am else 'false'))
+    with Server({'webhooks_file': tmp + '/whole.yaml', 'rules.files': tmp + '/rules.yaml', 'rules.resend_delay': '1s',
+                 'rules.evaluation_interval': '1s'}, workers=1) as s:
+        s.start()
+        rule = {'name': 'Own', 'query': '{app="whole"}', 'condition': 'gt', 'threshold': 0, 'duration': '5m', 'webhook': stub.url + '/own'}
+        r = s.post('/alerts', rule)
+        assert r.status == 201, r
+        r = s.push([({'app': 'whole'}, [(time.time_ns(), 'a line')])])
+        assert r.status in (200, 204), r
+        wait_for('firing', lambda: ('Lines', 'firing') in told('/whole'), 90)
+        wait_for('the rule of the API at its own address', lambda: ('Own', 'firing') in told('/own'), 90)
+        wait_for('the answer', lambda: settled(s.data, 'whole', 2))
+        os.kill(s.children('notifier')[0], signal.SIGKILL)
+        wait_for('resolved', lambda: ('Lines', 'resolved') in told('/whole'), 90)
+        if am:
+            wait_for('both at the Alertmanager', lambda: seen('Lines') == ['firing', 'resolved'], 60)
+        lines = [t for t in told('/whole') if t[0] == 'Lines']
+        assert lines == [('Lines', 'firing'), ('Lines', 'resolved')], lines
+    print('from a line to the receivers: firing and resolved once each')
 except BaseException:
     print(open(tmp + '/log').read()[-3000:])
     raise

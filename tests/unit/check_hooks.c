@@ -89,8 +89,10 @@ START_TEST(refusals_name_line_and_key)
 {
 	char text[512], file[96], reason[512];
 
-	refused("", "w.yaml:1: webhooks: expected one key, webhooks");
-	refused("webhooks: {a: {url: 'http://x'}}\nmore: 1\n", "w.yaml:1: webhooks: expected one key, webhooks");
+	refused("", "w.yaml:1: webhooks: expected webhooks, and perhaps rule_webhooks");
+	refused("webhooks: {a: {url: 'http://x'}}\nmore: 1\n", "w.yaml:2: more: unknown key; known are webhooks and rule_webhooks");
+	refused("webhooks: {rule: {url: 'http://x'}}\nrule_webhooks: true\n",
+		"w.yaml:2: rule_webhooks: a target has the name that this needs, rule");
 	refused("webhooks:\n  - urll: http://x\n", "w.yaml:2: urll: unknown key; webhooks.yaml(5) has the list");
 	refused("webhooks:\n  - events: [log]\n", "w.yaml:2: webhook-1: url or url_file is missing");
 	refused("webhooks:\n  - url: ftp://x\n", "w.yaml:2: webhook-1: url: expected http:// or https:// and no blanks");
@@ -174,6 +176,20 @@ START_TEST(alert_bodies)
 	ck_assert_ptr_nonnull(strstr(s, "\"value\":\"NaN\""));
 	ck_assert_ptr_nonnull(strstr(s, "\"status\":\"resolved\""));
 	ck_assert_ptr_nonnull(strstr(s, "\"endsAt\":\"2023-11-14T22:13:20Z\""));
+	/* A rule's own address goes before the body in the queue, and is not sent. */
+	resolved.webhook = "http://rule/x";
+	accepted("rule_webhooks: true\n");
+	ck_assert_uint_eq(targets->n, 1);
+	struct lp_buf raw = LP_BUF_INIT;
+
+	ck_assert_int_eq(lp_hook_body_alert(&targets->targets[0], &resolved, &raw, &error), 0);
+	lp_buf_reset(&out);
+	lp_hook_body_url(&targets->targets[0], raw.data, raw.len, &out);
+	ck_assert_str_eq(lp_buf_cstr(&out), "http://rule/x");
+	lp_buf_reset(&out);
+	ck_assert_int_eq(lp_hook_body_finish(&targets->targets[0], raw.data, raw.len, &out), 0);
+	ck_assert_int_eq(lp_buf_cstr(&out)[0], '{');
+	lp_buf_free(&raw);
 	s = body_of("webhooks:\n  alertmanager: {url: 'http://x'}\n", &fired, &out);
 	ck_assert_str_eq(s, "[{\"labels\":{\"alertname\":\"Errors \\\"high\\\"\",\"instance\":\"web-1\",\"severity\":\"critical\"},"
 			    "\"annotations\":{\"summary\":\"too <many> errors\"},\"startsAt\":\"2023-11-14T22:13:19Z\","
@@ -209,7 +225,7 @@ START_TEST(alertmanager_address)
 	for (size_t i = 0; i < LP_ARRAY_LEN(cases); i++) {
 		accepted(cases[i].yaml);
 		lp_buf_reset(&out);
-		lp_hook_body_url(&targets->targets[0], &out);
+		lp_hook_body_url(&targets->targets[0], NULL, 0, &out);
 		ck_assert_str_eq(lp_buf_cstr(&out), cases[i].url);
 	}
 	lp_buf_free(&out);

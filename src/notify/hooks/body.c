@@ -301,6 +301,10 @@ static int alert_template(const struct lp_hook_target *target, const struct lp_a
 
 int lp_hook_body_alert(const struct lp_hook_target *target, const struct lp_alert_event *event, struct lp_buf *out, struct lp_buf *error)
 {
+	if (target->own_address) {
+		lp_buf_str(out, event->webhook);
+		lp_buf_byte(out, '\n');
+	}
 	if (target->body)
 		return alert_template(target, event, out, error);
 	switch (target->kind) {
@@ -484,8 +488,12 @@ int lp_hook_body_logs(const struct lp_hook_target *target, const struct lp_hook_
 
 int lp_hook_body_finish(const struct lp_hook_target *target, const void *body, size_t len, struct lp_buf *out)
 {
-	const char *s = body;
+	const char *s = body, *end = target->own_address && len ? memchr(s, '\n', len) : NULL;
 
+	if (end) {
+		len -= (size_t)(end + 1 - s);
+		s = end + 1;
+	}
 	if (target->kind == LP_HOOK_PAGERDUTY && len > 2 && *s == '{') {
 		lp_buf_str(out, "{\"routing_key\":");
 		lp_jsonw_cstr(out, target->routing_key);
@@ -497,10 +505,17 @@ int lp_hook_body_finish(const struct lp_hook_target *target, const void *body, s
 	return out->failed ? -ENOMEM : 0;
 }
 
-void lp_hook_body_url(const struct lp_hook_target *target, struct lp_buf *out)
+void lp_hook_body_url(const struct lp_hook_target *target, const void *body, size_t body_len, struct lp_buf *out)
 {
-	size_t len = strlen(target->url);
+	const char *end;
+	size_t len;
 
+	if (target->own_address) {
+		end = body_len ? memchr(body, '\n', body_len) : NULL;
+		lp_buf_append(out, body, end ? (size_t)(end - (const char *)body) : 0);
+		return;
+	}
+	len = strlen(target->url);
 	if (target->kind != LP_HOOK_ALERTMANAGER || strstr(target->url, "/api/")) {
 		lp_buf_str(out, target->url);
 		return;

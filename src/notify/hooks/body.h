@@ -33,7 +33,8 @@ int lp_hook_body_logs(const struct lp_hook_target *target, const struct lp_hook_
 		      struct lp_buf *out, struct lp_buf *error);
 /* A queued body as it is sent. */
 int lp_hook_body_finish(const struct lp_hook_target *target, const void *body, size_t len, struct lp_buf *out);
-/* Where it is sent to: the target's address; for an Alertmanager that names no path, its API. */
-void lp_hook_body_url(const struct lp_hook_target *target, struct lp_buf *out);
+/* Where it is sent to: the target's address; for an Alertmanager that names no path, its API; the first line of the queued body
+ * for a target whose events bring their own. */
+void lp_hook_body_url(const struct lp_hook_target *target, const void *body, size_t len, struct lp_buf *out);
 
 #endif

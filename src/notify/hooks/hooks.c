@@ -212,6 +212,8 @@ static bool wants_alert(const struct lp_hook *hook, const struct lp_alert_event 
 
 	if (!hook->queue || !target->alerts || (event->repeat && target->kind != LP_HOOK_ALERTMANAGER))
 		return false;
+	if (target->own_address)
+		return event->webhook && lp_hook_url_valid(event->webhook);
 	for (uint32_t i = 0; i < event->n_channels; i++)
 		if (!strcmp(event->channels[i], target->name) || !strcmp(event->channels[i], lp_hook_kind_name(target->kind)))
 			return true;

@@ -115,7 +115,7 @@ static int send_event(struct lp_hook *hook, const struct lp_hookq_event *event)
 	memcpy(headers + 1, target->headers, target->n_headers * sizeof *headers);
 	if (r == 0)
 		r = lp_hook_body_finish(target, body.data, body.len, &sent);
-	lp_hook_body_url(target, &url);
+	lp_hook_body_url(target, body.data, body.len, &url);
 	request.url = lp_buf_cstr(&url);
 	request.body = sent.data;
 	request.len = sent.len;

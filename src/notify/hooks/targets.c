@@ -412,9 +412,10 @@ static int take_key(struct loader *ld, const struct lp_yaml_node *node)
 	return refuse(ld, node, node->key, "unknown key; webhooks.yaml(5) has the list");
 }
 
-static bool has_scheme(const char *url)
+bool lp_hook_url_valid(const char *url)
 {
-	return (!strncasecmp(url, "http://", 7) && url[7]) || (!strncasecmp(url, "https://", 8) && url[8]);
+	return ((!strncasecmp(url, "http://", 7) && url[7]) || (!strncasecmp(url, "https://", 8) && url[8])) && no_controls(url) &&
+	       !strpbrk(url, " \"<>");
 }
 
 /* What no key can say alone. */
@@ -432,7 +433,7 @@ static int finish(struct loader *ld, const struct lp_yaml_node *node)
 		return 0;
 	if (!target->url)
 		return refuse(ld, node, target->name, "url or url_file is missing");
-	if (!has_scheme(target->url) || !no_controls(target->url) || strpbrk(target->url, " \"<>"))
+	if (!lp_hook_url_valid(target->url))
 		return refuse(ld, node, target->name, "url: expected http:// or https:// and no blanks");
 	if (target->kind == LP_HOOK_PAGERDUTY && !target->routing_key && target->enabled)
 		return refuse(ld, node, target->name, "routing_key or routing_key_file is missing");
@@ -482,13 +483,31 @@ static int take_target(struct loader *ld, const struct lp_yaml_node *node, const
 	return r;
 }
 
-static int take_root(struct loader *ld, const struct lp_yaml_node *root)
+/* The target for addresses that rules bring.  One address that is down must not keep the others waiting for long. */
+static int take_own_address(struct loader *ld, const struct lp_yaml_node *node)
 {
-	const struct lp_yaml_node *list = root->child;
+	bool on = false;
+	int r = one_bool(ld, node, &on, 0, 0);
+
+	if (r < 0 || !on)
+		return r;
+	if (ld->all->n == LP_HOOK_MAX_TARGETS)
+		return refuse(ld, node, node->key, "more than 64 targets");
+	for (uint32_t i = 0; i < ld->all->n; i++)
+		if (!strcmp(ld->all->targets[i].name, "rule"))
+			return refuse(ld, node, node->key, "a target has the name that this needs, rule");
+	ld->target = &ld->all->targets[ld->all->n++];
+	r = defaults(ld, node);
+	strcpy(ld->target->name, "rule");
+	ld->target->alerts = ld->target->own_address = true;
+	ld->target->retry = 3;
+	return r;
+}
+
+static int take_list(struct loader *ld, const struct lp_yaml_node *list)
+{
 	int r = 0;
 
-	if (root->kind != LP_YAML_MAP || !list || list->next || strcmp(list->key, "webhooks"))
-		return refuse(ld, root, "webhooks", "expected one key, webhooks");
 	if (list->kind == LP_YAML_SCALAR)
 		return list->null ? 0 : refuse(ld, list, "webhooks", "expected a list of targets, or targets by name");
 	for (const struct lp_yaml_node *item = list->child; item && r == 0; item = item->next) {
@@ -498,6 +517,24 @@ static int take_root(struct loader *ld, const struct lp_yaml_node *root)
 			r = take_target(ld, item, list->kind == LP_YAML_MAP ? item->key : NULL);
 	}
 	return r;
+}
+
+static int take_root(struct loader *ld, const struct lp_yaml_node *root)
+{
+	const struct lp_yaml_node *own = NULL;
+	int r = 0;
+
+	if (root->kind != LP_YAML_MAP || !root->child)
+		return refuse(ld, root, "webhooks", "expected webhooks, and perhaps rule_webhooks");
+	for (const struct lp_yaml_node *node = root->child; node && r == 0; node = node->next) {
+		if (!strcmp(node->key, "webhooks"))
+			r = take_list(ld, node);
+		else if (!strcmp(node->key, "rule_webhooks"))
+			own = node;
+		else
+			r = refuse(ld, node, node->key, "unknown key; known are webhooks and rule_webhooks");
+	}
+	return r == 0 && own ? take_own_address(ld, own) : r;
 }
 
 int lp_hook_targets_parse(const char *name, const void *text, size_t len, struct lp_hook_targets **ret_targets, struct lp_buf *error)

@@ -5,7 +5,8 @@
  *       events: [log, alert]                 webhook: {url: https://ops.example/hook, retry: 3, timeout: 5s}
  *
  * A target of the list may have a name (else webhook-1, webhook-2 ...); in a map the key is the name, and names the kind when it
- * is one.  Process: whoever checks the configuration, and the notifier. */
+ * is one.  Beside it, "rule_webhooks: true" lets rules name an address of their own (the original API's `webhook`).
+ * Process: whoever checks the configuration, and the notifier. */
 #ifndef LP_NOTIFY_HOOKS_TARGETS_H
 #define LP_NOTIFY_HOOKS_TARGETS_H
 
@@ -31,6 +32,7 @@ struct lp_hook_target {
 	enum lp_hook_kind kind;
 	uint32_t line;
 	bool enabled, logs, alerts;
+	bool own_address;                       /* each event brings its own: the target "rule", url is NULL */
 	/* Secrets, all of them: never log these. */
 	const char *url, *routing_key, *proxy;
 	const char **headers;                   /* "Name: value" */
@@ -61,6 +63,8 @@ int lp_hook_targets_load(const char *path, struct lp_hook_targets **ret_targets,
 /* The same for text in memory; expand: ${VAR} stands for the environment. */
 int lp_hook_targets_parse(const char *name, const void *text, size_t len, struct lp_hook_targets **ret_targets, struct lp_buf *error);
 void lp_hook_targets_free(struct lp_hook_targets **targets);
+/* http:// or https://, no blanks and nothing that would end a line. */
+bool lp_hook_url_valid(const char *url);
 const char *lp_hook_kind_name(enum lp_hook_kind kind);
 
 #endif

@@ -24,6 +24,7 @@ struct lp_leaf {
 	struct lp_pipeline *pipeline;
 	struct lp_items plan;
 	struct lp_regions regions;
+	const struct lp_leaf *twin;     /* an earlier leaf that asks the same: its matrix is this one's, too */
 	uint32_t first_task;
 	int64_t first_ts, last_ts;      /* what the windows need */
 	bool deleted;                   /* some of its lines are: every line is looked at */

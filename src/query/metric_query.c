@@ -95,6 +95,32 @@ static int leaf_plan(struct lp_query *query, struct lp_worker *worker, struct lp
 	return r;
 }
 
+/* Equal leaves, as in (a - b) / a, are read once.  What prints alike is alike. */
+static int find_twins(struct lp_query *query, struct lp_metric_query *m, const struct lp_metric_leaf *defs)
+{
+	const char **texts = lp_arena_zalloc(&query->arena, ((size_t)m->n + 1) * sizeof *texts);
+	struct lp_buf text = { .max = 1 << 20 };
+	int r = texts ? 0 : -ENOMEM;
+
+	for (uint32_t i = 0; i < m->n && r == 0; i++) {
+		struct lp_expr range = { .kind = LP_EXPR_RANGE_AGG, .range = (struct lp_range_agg *)(uintptr_t)defs[i].range };
+		struct lp_expr sum = { .kind = LP_EXPR_VECTOR_AGG, .vector_op = LP_VECTOR_SUM, .inner = &range };
+
+		if (defs[i].grouping)
+			sum.grouping = *defs[i].grouping;
+		lp_buf_reset(&text);
+		lp_logql_print(defs[i].grouping ? &sum : &range, &text);
+		texts[i] = text.failed ? "" : lp_arena_strndup(&query->arena, (const char *)text.data, text.len);
+		if (!texts[i])
+			r = -ENOMEM;
+		for (uint32_t k = 0; r == 0 && k < i && *texts[i] && !m->leaves[i].twin; k++)
+			if (!m->leaves[k].twin && !strcmp(texts[k], texts[i]))
+				m->leaves[i].twin = &m->leaves[k];
+	}
+	lp_buf_free(&text);
+	return r;
+}
+
 static int metric_plan(struct lp_query *query, struct lp_worker *worker)
 {
 	struct lp_metric_leaf *defs = lp_arena_zalloc(&query->arena, MAX_LEAVES * sizeof *defs);
@@ -119,8 +145,13 @@ static int metric_plan(struct lp_query *query, struct lp_worker *worker)
 		return -ENOMEM;
 	for (; r == 0 && m->n < n; m->n++)
 		r = leaf_open(query, &m->leaves[m->n], &defs[m->n]);
-	for (uint32_t i = 0; r == 0 && i < n; i++)
-		r = leaf_plan(query, worker, &m->leaves[i], &m->grid);
+	if (r == 0)
+		r = find_twins(query, m, defs);
+	for (uint32_t i = 0; r == 0 && i < n; i++) {
+		m->leaves[i].first_task = query->n_tasks;
+		if (!m->leaves[i].twin)
+			r = leaf_plan(query, worker, &m->leaves[i], &m->grid);
+	}
 	return r;
 }
 
@@ -151,10 +182,26 @@ static int eval(struct lp_query *query, struct lp_matrix **matrices, struct lp_m
 {
 	struct lp_metric_query *m = query->state;
 	struct lp_buf error = LP_BUF_INIT;
+	uint64_t charged = 0;
 	int status = 400, r = 0;
 
-	for (uint32_t i = 0; r == 0 && i < m->n; i++)
-		r = leaf_matrix(query, &m->leaves[i], &m->grid, &matrices[i]);
+	for (uint32_t i = 0; r == 0 && i < m->n; i++) {
+		struct lp_leaf *leaf = &m->leaves[i];
+
+		r = leaf->twin ? lp_matrix_copy(matrices[leaf->twin - m->leaves], m->grid.steps, query->params.max_memory, &matrices[i])
+			       : leaf_matrix(query, leaf, &m->grid, &matrices[i]);
+		if (r < 0)
+			break;
+		/* From the accumulators to the matrix: the memory of all of them together counts. */
+		for (struct lp_leaf_thread *t = leaf->threads; t; t = t->next) {
+			lp_range_acc_close(&t->acc);
+			lp_query_uncharge(query, t->charged);
+			t->charged = 0;
+		}
+		r = lp_query_charge(query, matrices[i]->arena.total_bytes);
+		if (r == 0)
+			charged += matrices[i]->arena.total_bytes;
+	}
 	if (r == -ENOBUFS)
 		r = lp_metric_fail_memory(query);
 	if (r < 0) {
@@ -164,6 +211,7 @@ static int eval(struct lp_query *query, struct lp_matrix **matrices, struct lp_m
 	}
 	r = lp_metric_eval(m->root, &m->grid, query->params.kind == LP_QUERY_INSTANT, matrices, m->n, query->params.max_series, result,
 			   &status, &error);
+	lp_query_uncharge(query, charged);
 	if ((r == -EINVAL || r == -E2BIG) && error.len)
 		r = lp_query_fail(query, status, "BAD_QUERY", "%s", lp_buf_cstr(&error));
 	lp_buf_free(&error);

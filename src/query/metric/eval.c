@@ -9,7 +9,6 @@
 #include "store/format/labels.h"
 
 #include <errno.h>
-#include <string.h>
 
 /* ---- leaves ----------------------------------------------------------------------------------------------------- */
 
@@ -152,21 +151,6 @@ static int eval_binary(struct eval *eval, const struct lp_expr *expr, struct val
 	return 0;
 }
 
-static int append(struct lp_matrix *to, const struct lp_matrix *from, uint32_t steps)
-{
-	struct lp_series *row;
-	int r = 0;
-
-	for (uint32_t i = 0; i < from->n && r == 0; i++) {
-		r = lp_matrix_row(to, from->series[i].labels, from->series[i].labels_len, steps, &row);
-		if (r < 0)
-			break;
-		memcpy(row->values, from->series[i].values, steps * sizeof *row->values);
-		memcpy(row->present, from->series[i].present, lp_series_words(steps) * sizeof *row->present);
-	}
-	return r;
-}
-
 /* The rows of all parts; equal label sets stay apart, the aggregation around takes them together. */
 static int eval_concat(struct eval *eval, const struct lp_expr *expr, struct value *ret_value)
 {
@@ -178,7 +162,7 @@ static int eval_concat(struct eval *eval, const struct lp_expr *expr, struct val
 
 		r = eval_expr(eval, expr->parts[i], &part);
 		if (r == 0 && part.matrix)
-			r = append(all, part.matrix, eval->steps);
+			r = lp_matrix_append(all, part.matrix, eval->steps);
 		lp_matrix_free(&part.matrix);
 	}
 	if (r < 0)

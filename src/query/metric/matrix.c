@@ -165,6 +165,38 @@ int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len,
 	return 0;
 }
 
+int lp_matrix_append(struct lp_matrix *to, const struct lp_matrix *from, uint32_t steps)
+{
+	struct lp_series *row;
+	int r = 0;
+
+	for (uint32_t i = 0; i < from->n && r == 0; i++) {
+		r = lp_matrix_row(to, from->series[i].labels, from->series[i].labels_len, steps, &row);
+		if (r < 0)
+			break;
+		memcpy(row->values, from->series[i].values, steps * sizeof *row->values);
+		memcpy(row->present, from->series[i].present, lp_series_words(steps) * sizeof *row->present);
+	}
+	return r;
+}
+
+int lp_matrix_copy(const struct lp_matrix *from, uint32_t steps, uint64_t max_bytes, struct lp_matrix **ret_matrix)
+{
+	struct lp_matrix *copy = NULL;
+	int r = lp_matrix_new(&copy);
+
+	if (r < 0)
+		return r;
+	copy->arena.max_bytes = max_bytes;
+	r = lp_matrix_append(copy, from, steps);
+	if (r < 0) {
+		lp_matrix_free(&copy);
+		return r;
+	}
+	*ret_matrix = copy;
+	return 0;
+}
+
 static int cmp_series(const void *a, const void *b)
 {
 	const struct lp_series *x = a, *y = b;

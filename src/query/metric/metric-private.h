@@ -87,6 +87,8 @@ int lp_series_labels_cmp(const uint8_t *a, uint32_t a_len, const uint8_t *b, uin
 int lp_matrix_new(struct lp_matrix **ret_matrix);
 /* A new row without values; valid until the next row is added.  labels are copied.  -ENOMEM; with a limit
  * on the arena -ENOBUFS. */
+/* Copies of all rows of `from`, behind those of `to`. */
+int lp_matrix_append(struct lp_matrix *to, const struct lp_matrix *from, uint32_t steps);
 int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len, uint32_t steps, struct lp_series **ret_series);
 void lp_matrix_sort(struct lp_matrix *matrix);          /* by labels */
 void lp_matrix_drop_empty(struct lp_matrix *matrix, uint32_t steps);

@@ -53,6 +53,8 @@ uint64_t lp_range_acc_bytes(const struct lp_range_acc *acc);
 /* Once; close it afterwards.  Rows are in the order of their labels. */
 int lp_range_acc_finish(struct lp_range_acc *acc, struct lp_matrix **ret_matrix);
 void lp_matrix_free(struct lp_matrix **matrix);
+/* -ENOBUFS over max_bytes. */
+int lp_matrix_copy(const struct lp_matrix *matrix, uint32_t steps, uint64_t max_bytes, struct lp_matrix **ret_matrix);
 
 /* Leaves in the order of a depth-first walk of the tree, left before right: what to scan.  `grouping` is the aggregation around the
  * leaf when it may be applied while scanning (pipeline.h says for which operations), else NULL. */

@@ -267,7 +267,7 @@ END_TEST
 START_TEST(level_of_severity)
 {
 	static const char *const want[] = { "unknown", "trace", "trace", "trace", "trace", "debug", "debug", "debug", "debug", "info" };
-	char number[8];
+	char number[16];
 
 	for (int i = 0; i < 10; i++) {
 		snprintf(number, sizeof number, "%d", i);

@@ -23,6 +23,7 @@
 #define ENGINE_NICE 10
 #define VIEW_MS 200                     /* between two views, at least */
 #define OPEN_RETRY_MS 500
+#define LOOK_MS 100                     /* another module may be woken by every commit: files and alerts are looked at less often */
 
 /* ---- the engine's side ---- */
 
@@ -197,7 +198,6 @@ static void start_group(struct lp_rules *rules, struct lp_group_run *run, int64_
 /* Start what is due; returns the next slot of all (CLOCK_REALTIME). */
 static int64_t start_due(struct lp_rules *rules, int64_t now_ns)
 {
-	const unsigned most = (unsigned)lp_notify_conf(rules->notify)->rules.concurrency;
 	int64_t next_ns = INT64_MAX;
 
 	for (uint32_t i = 0; i < rules->live.n; i++) {
@@ -207,7 +207,7 @@ static int64_t start_due(struct lp_rules *rules, int64_t now_ns)
 		/* The clock was set back: do not sleep until it is where it was. */
 		if (run->next_ns > slot_ns + interval_ns)
 			run->next_ns = slot_ns + interval_ns;
-		if (now_ns >= run->next_ns && !run->running && rules->n_evaluations < most) {
+		if (now_ns >= run->next_ns && !run->running && rules->n_evaluations < rules->concurrency) {
 			if (slot_ns > run->next_ns) {
 				uint64_t missed = (uint64_t)((slot_ns - run->next_ns) / interval_ns);
 
@@ -236,6 +236,7 @@ static bool ready(struct lp_rules *rules)
 		return false;
 	struct lp_catalog *catalog = lp_notify_catalog(rules->notify);
 
+	rules->concurrency = config.max_concurrent;     /* what the engine takes, whatever a reload says later */
 	return catalog && lp_engine_open(&config, catalog, &rules->engine) == 0;
 }
 
@@ -267,7 +268,9 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 	struct lp_rules *rules = notify->rules;
 	int64_t now_ns = lp_clock_real_ns(), next_ms = LP_NOTIFY_NEVER;
 
-	if (lp_rulestore_generation(rules->dir) != rules->generation)
+	bool look = now_ms - rules->looked_ms >= LOOK_MS;
+
+	if (look && lp_rulestore_generation(rules->dir) != rules->generation)
 		(void)lp_rules_load_all(rules, false);
 	collect_done(rules);
 	if (rules->live.n && !notify->stopping) {
@@ -281,8 +284,13 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 			next_ms = now_ms + OPEN_RETRY_MS / 5;
 		}
 	}
-	lp_rules_emit(rules, lp_clock_real_ns(), now_ms);
-	publish(rules, now_ms);
+	if (look) {
+		lp_rules_emit(rules, lp_clock_real_ns(), now_ms);
+		publish(rules, now_ms);
+		rules->looked_ms = now_ms;
+	} else if (next_ms > rules->looked_ms + LOOK_MS) {
+		next_ms = rules->looked_ms + LOOK_MS;
+	}
 	if (rules->view_old && next_ms > now_ms + VIEW_MS)
 		next_ms = now_ms + VIEW_MS;
 	return next_ms;

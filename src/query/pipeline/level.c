@@ -15,20 +15,41 @@
 
 struct level_word {
 	const char *word, *level;
+	uint32_t len;
 	bool in_text;                   /* counts as a word of a line, too */
 };
 
+#define WORD(word, level, in_text) { word, level, sizeof word - 1, in_text }
 static const struct level_word words[] = {
-	{ "trace", "trace", true }, { "trc", "trace", false }, { "debug", "debug", true }, { "dbg", "debug", false },
-	{ "info", "info", true }, { "inf", "info", false }, { "information", "info", false }, { "warn", "warn", true },
-	{ "wrn", "warn", false }, { "warning", "warn", true }, { "error", "error", true }, { "err", "error", true },
-	{ "critical", "critical", true }, { "fatal", "fatal", true },
+	WORD("trace", "trace", true), WORD("trc", "trace", false), WORD("debug", "debug", true), WORD("dbg", "debug", false),
+	WORD("info", "info", true), WORD("inf", "info", false), WORD("information", "info", false), WORD("warn", "warn", true),
+	WORD("wrn", "warn", false), WORD("warning", "warn", true), WORD("error", "error", true), WORD("err", "error", true),
+	WORD("critical", "critical", true), WORD("fatal", "fatal", true),
 };
+
+#define SHORTEST 3u
+#define LONGEST 11u
+
+/* Nearly no word of a line passes these two. */
+static bool may_begin_level(char c)
+{
+	static const uint32_t firsts = 1u << ('t' & 31) | 1u << ('d' & 31) | 1u << ('i' & 31) | 1u << ('w' & 31) | 1u << ('e' & 31) |
+				       1u << ('c' & 31) | 1u << ('f' & 31);
+
+	return (c & 0xc0) == 0x40 && firsts >> (c & 31) & 1;
+}
+
+static bool may_be_level(const char *s, size_t n)
+{
+	return n - SHORTEST <= LONGEST - SHORTEST && may_begin_level(s[0]);
+}
 
 static const char *known_level(const char *s, size_t n, bool in_text)
 {
-	for (unsigned i = 0; n >= 3 && i < sizeof words / sizeof *words; i++)
-		if ((words[i].in_text || !in_text) && words[i].word[0] == (s[0] | 0x20) && strlen(words[i].word) == n &&
+	if (!may_be_level(s, n))
+		return NULL;
+	for (unsigned i = 0; i < sizeof words / sizeof *words; i++)
+		if (words[i].len == n && words[i].word[0] == (s[0] | 0x20) && (words[i].in_text || !in_text) &&
 		    strncasecmp(words[i].word, s, n) == 0)
 			return words[i].level;
 	return NULL;
@@ -114,7 +135,7 @@ static bool is_object(const char *s, size_t n)
 /* Of the fields that the line has, the first one in the list of names; names in any case. */
 static bool logfmt_field(const struct lp_discover *d, const char *line, size_t len, const char **ret, size_t *ret_len)
 {
-	struct lp_logfmt_pairs it = { .s = line, .n = len };
+	struct lp_logfmt_pairs it = { .s = line, .n = len, .any_key = true };
 	uint32_t best = d->n_fields;
 
 	while (best && lp_logfmt_next(&it) > 0) {
@@ -132,20 +153,33 @@ static bool logfmt_field(const struct lp_discover *d, const char *line, size_t l
 
 /* ---- any text ---- */
 
+/* Letters, digits, _ and all that is not ASCII. */
 static bool word_byte(unsigned char c)
 {
-	return (c >= '0' && c <= '9') || ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || c == '_' || c >= 0x80;
+	static const uint64_t bits[4] = { UINT64_C(0x03ff000000000000), UINT64_C(0x07fffffe87fffffe), UINT64_MAX, UINT64_MAX };
+
+	return bits[c >> 6] >> (c & 63) & 1;
 }
 
 static const char *first_word(const char *line, size_t len)
 {
-	for (size_t i = 0, end; i < len; i = end + 1) {
-		for (end = i; end < len && word_byte((unsigned char)line[end]); end++)
-			;
-		const char *level = end > i ? known_level(line + i, end - i, true) : NULL;
+	bool inside = false;            /* of a word */
 
-		if (level)
-			return level;
+	for (size_t i = 0; i < len; i++) {
+		bool word = word_byte((unsigned char)line[i]);
+
+		if (word && !inside && may_begin_level(line[i])) {
+			size_t end = i + 1;
+
+			while (end < len && end - i <= LONGEST && word_byte((unsigned char)line[end]))
+				end++;
+			const char *level = known_level(line + i, end - i, true);
+
+			if (level)
+				return level;
+			i = end - 1;
+		}
+		inside = word;
 	}
 	return NULL;
 }

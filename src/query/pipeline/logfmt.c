@@ -96,7 +96,7 @@ int lp_logfmt_next(struct lp_logfmt_pairs *it)
 		skip_word(it);
 		return r;
 	}
-	if (invalid_key(it)) {
+	if (!it->any_key && invalid_key(it)) {
 		r = syntax_error(it, "invalid key");
 		skip_word(it);
 		return r;

@@ -121,6 +121,7 @@ struct lp_logfmt_pairs {
 	struct lp_pipeline_state *st;   /* for values with escapes; lp_logfmt_next() does not need it */
 	const char *s;
 	size_t n, pos;
+	bool any_key;                   /* do not check that keys are valid UTF-8 */
 	const char *key, *value;
 	size_t key_len, value_len;
 	char error[96];

@@ -566,24 +566,11 @@ static void attach(struct lp_job *job)
 	h2o_linklist_insert(&job->worker->query.jobs, &job->link);
 }
 
-/* Loki's clients see labels that the original API's clients never sent. */
-struct lp_discover_spec lp_query_discover(const struct lp_conf *conf)
-{
-	return (struct lp_discover_spec){
-		.service_labels = (const char *const *)conf->limits.discover_service_name.items,
-		.n_service_labels = conf->limits.discover_service_name.n,
-		.levels = conf->limits.discover_log_levels,
-		.level_fields = (const char *const *)conf->limits.log_level_fields.items,
-		.n_level_fields = conf->limits.log_level_fields.n,
-		.json_depth = (uint32_t)conf->limits.log_level_from_json_max_depth,
-	};
-}
-
 void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, struct lp_job_options options)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
 	struct lp_query_sink sink = { sink_begin, sink_write, sink_end, NULL };
-	struct lp_discover_spec discover = lp_query_discover(conf);
+	struct lp_discover_spec discover = lp_discover_spec_of(conf);
 	h2o_iovec_t tenant;
 	struct lp_job *job;
 	int r;

@@ -356,7 +356,7 @@ void lp_tail_client_upgraded(struct lp_tail_client *client)
 int lp_tail_client_ask(struct lp_tail_client *client, const char *text, size_t text_len, h2o_iovec_t tenant, bool tenants,
 		       bool categorize, struct lp_buf *error)
 {
-	struct lp_discover_spec discover = lp_query_discover(lp_worker_conf(client->tails->worker));
+	struct lp_discover_spec discover = lp_discover_spec_of(lp_worker_conf(client->tails->worker));
 	struct lp_tail_spec spec = { .text = text ? text : "", .text_len = text_len, .tenant = tenant.base, .tenant_len = tenant.len,
 				     .tenants = tenants, .discover = client->original ? NULL : &discover,
 				     .original = client->original, .categorize = categorize };

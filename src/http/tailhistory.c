@@ -100,7 +100,7 @@ int lp_tail_history_start(struct lp_tail_client *client, struct lp_snapshot *sna
 	struct lp_tail_group *group = client->joining;
 	struct lp_tail_history *h = calloc(1, sizeof *h);
 	struct lp_query_sink sink = { sink_begin, sink_write, sink_end, h };
-	struct lp_discover_spec discover = lp_query_discover(conf);
+	struct lp_discover_spec discover = lp_discover_spec_of(conf);
 	struct lp_query_params params = {
 		.kind = LP_QUERY_TAIL, .original_shape = group->original, .text = group->text, .text_len = group->text_len,
 		.tenant = group->tenant, .tenant_len = group->tenant_len, .tenants = group->tenants,

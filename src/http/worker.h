@@ -188,8 +188,6 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 
 /* The engine runs (or was just started): queries and tails can be served. */
 bool lp_queries_ready(struct lp_worker *worker);
-/* Labels that Loki's clients see beside those that were sent; borrows from the configuration. */
-struct lp_discover_spec lp_query_discover(const struct lp_conf *conf);
 
 /* tail.c */
 int lp_tails_open(struct lp_worker *worker);            /* once, with the loop */

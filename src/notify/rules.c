@@ -53,23 +53,11 @@ static void sink_end(void *ctx, bool complete)
 
 /* ---- evaluations ---- */
 
-static struct lp_discover_spec discover_spec(const struct lp_conf *conf)
-{
-	return (struct lp_discover_spec){
-		.service_labels = (const char *const *)conf->limits.discover_service_name.items,
-		.n_service_labels = conf->limits.discover_service_name.n,
-		.levels = conf->limits.discover_log_levels,
-		.level_fields = (const char *const *)conf->limits.log_level_fields.items,
-		.n_level_fields = conf->limits.log_level_fields.n,
-		.json_depth = (uint32_t)conf->limits.log_level_from_json_max_depth,
-	};
-}
-
 static int submit(struct lp_rules *rules, struct lp_evaluation *it)
 {
 	const struct lp_conf *conf = lp_notify_conf(rules->notify);
 	const char *tenant = it->run->group->tenant;
-	struct lp_discover_spec discover = discover_spec(conf);
+	struct lp_discover_spec discover = lp_discover_spec_of(conf);
 	struct lp_query_sink sink = { sink_begin, sink_write, sink_end, it };
 	struct lp_query_params params = {
 		.kind = LP_QUERY_INSTANT, .text = it->rule->expr, .text_len = strlen(it->rule->expr), .tenant = tenant,

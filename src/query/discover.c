@@ -1,8 +1,22 @@
 /* Stream labels with service_name and __tenant_id__ (discover.h).  Pure functions over memory; query threads. */
 #include "query/discover.h"
 
+#include "conf/conf.h"
+
 #include <errno.h>
 #include <string.h>
+
+struct lp_discover_spec lp_discover_spec_of(const struct lp_conf *conf)
+{
+	return (struct lp_discover_spec){
+		.service_labels = (const char *const *)conf->limits.discover_service_name.items,
+		.n_service_labels = conf->limits.discover_service_name.n,
+		.levels = conf->limits.discover_log_levels,
+		.level_fields = (const char *const *)conf->limits.log_level_fields.items,
+		.n_level_fields = conf->limits.log_level_fields.n,
+		.json_depth = (uint32_t)conf->limits.log_level_from_json_max_depth,
+	};
+}
 
 static int copy_names(struct lp_arena *arena, const char *const *from, size_t n, struct lp_str **ret_names)
 {

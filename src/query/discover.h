@@ -33,6 +33,9 @@ struct lp_discover {                    /* immutable, any number of threads */
 	uint64_t field_lens;            /* bit n: a field has n bytes, or 63 and more */
 };
 
+/* What limits.* says; it borrows from conf. */
+struct lp_conf;
+struct lp_discover_spec lp_discover_spec_of(const struct lp_conf *conf);
 /* *ret_discover is NULL when there is nothing to add; arena memory.  spec may be NULL.  -ENOMEM. */
 int lp_discover_open(const struct lp_discover_spec *spec, bool tenant, struct lp_arena *arena, struct lp_discover **ret_discover);
 /* A stream's labels with the added ones, ascending; at most cap (more: -EBADMSG).  They borrow from `labels` and from the program. */

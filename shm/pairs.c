@@ -61,9 +61,7 @@ int lp_pairs_read(struct lp_region *region, uint32_t worker, uint32_t i, struct 
 	if (!seq || seq & 1)
 		return 0;
 	for (unsigned w = 0; w < WORDS; w++)
-		words[w] = atomic_load_explicit(&entry->words[w], memory_order_relaxed);
-	/* Partner: the release fence in store(). */
-	atomic_thread_fence(memory_order_acquire);
+		words[w] = atomic_load_explicit(&entry->words[w], memory_order_acquire);        /* partner: store() */
 	if (atomic_load_explicit(&entry->seq, memory_order_relaxed) != seq)
 		return 0;
 	memcpy(&pair, words, sizeof pair);
@@ -157,9 +155,8 @@ static void store(struct entry *entry, const struct lp_pair *pair)
 
 	memcpy(words, pair, sizeof words);
 	atomic_store_explicit(&entry->seq, seq | 1, memory_order_relaxed);
-	atomic_thread_fence(memory_order_release);
 	for (unsigned w = 0; w < WORDS; w++)
-		atomic_store_explicit(&entry->words[w], words[w], memory_order_relaxed);
+		atomic_store_explicit(&entry->words[w], words[w], memory_order_release);       /* whoever sees it sees the odd seq */
 	atomic_store_explicit(&entry->seen_s, pair->seen_s, memory_order_relaxed);
 	atomic_store_explicit(&entry->seq, (seq | 1) + 1 ? (seq | 1) + 1 : 2, memory_order_release);
 }

@@ -143,8 +143,9 @@ void lp_tail_history_abandon(struct lp_tail_client *client);
 /* Answer 101 and go on with frames; the client is freed by itself at its end.  It has answered on failure. */
 void lp_tail_client_upgrade(struct lp_tail_client *client, h2o_req_t *req, const char *accept);
 void lp_tail_client_pump(struct lp_tail_client *client);
-/* Say something of our own: a text message. */
+/* Say something of our own, a text message: before the lines that are queued, or (0; -ENOMEM) behind them. */
 void lp_tail_client_say(struct lp_tail_client *client, const void *text, size_t len);
+int lp_tail_client_say_behind(struct lp_tail_client *client, const void *text, size_t len);
 void lp_tail_client_deliver(struct lp_tail_client *client, struct lp_tail_block *block);
 void lp_tail_client_lost(struct lp_tail_client *client, const struct lp_tail_block *block, uint64_t entries);
 int lp_tail_queue_put(struct lp_tail_queue *queue, struct lp_tail_block *block, int64_t due_ms);        /* takes a reference */

@@ -385,8 +385,11 @@ static void say_joined(struct lp_tail_client *client)
 	if (client->said_query)
 		lp_buf_printf(&text, ",\"query\":%s", client->said_query);
 	lp_buf_byte(&text, '}');
-	if (text.failed)
+	/* Lines of the filter before are still queued: the client must not take them for the new one's. */
+	if (text.failed || (client->asked && lp_tail_client_say_behind(client, text.data, text.len) < 0))
 		lp_tail_client_close(client, LP_WS_INTERNAL, "out of memory");
+	else if (client->asked)
+		lp_tail_client_pump(client);
 	else
 		lp_tail_client_say(client, text.data, text.len);
 	lp_buf_free(&text);

@@ -237,6 +237,16 @@ void lp_tail_client_say(struct lp_tail_client *client, const void *text, size_t 
 	lp_tail_client_pump(client);
 }
 
+int lp_tail_client_say_behind(struct lp_tail_client *client, const void *text, size_t len)
+{
+	struct lp_tail_block *block = lp_tail_block_text(client->tails, text, len, 0);
+	int r = block ? lp_tail_queue_put(&client->live, block, 0) : -ENOMEM;
+
+	if (block)
+		lp_tail_block_unref(block);
+	return r;
+}
+
 /* ---- lines ----------------------------------------------------------------------------------------- */
 
 static void name_lost(struct lp_tail_client *client, const struct lp_tail_block *block)

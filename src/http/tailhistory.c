@@ -32,7 +32,7 @@ struct lp_tail_history {
 
 /* ---- query thread ---------------------------------------------------------------------------------- */
 
-/* Under lock, so that the event is posted before the loop can see the end and free this. */
+/* Under lock: whoever sees `ended` sees as well whether an event is still on its way, see release(). */
 static void tell(struct lp_tail_history *h)
 {
 	if (h->told)
@@ -93,6 +93,22 @@ static void history_free(struct lp_tail_history *h)
 	free(h);
 }
 
+/* The loop is done with it.  While an event is on its way, or one will be, that event frees it. */
+static void release(struct lp_tail_history *h)
+{
+	pthread_mutex_lock(&h->lock);
+	bool later = h->told || !h->ended;
+
+	h->cancelled = true;
+	pthread_cond_broadcast(&h->room);
+	pthread_mutex_unlock(&h->lock);
+	h->client = NULL;
+	if (later)
+		lp_query_cancel(h->query);
+	else
+		history_free(h);
+}
+
 int lp_tail_history_start(struct lp_tail_client *client, struct lp_snapshot *snapshot)
 {
 	struct lp_worker *worker = client->tails->worker;
@@ -137,16 +153,7 @@ void lp_tail_history_abandon(struct lp_tail_client *client)
 	if (!h)
 		return;
 	client->history = NULL;
-	h->client = NULL;
-	if (h->over) {
-		history_free(h);
-		return;
-	}
-	lp_query_cancel(h->query);
-	pthread_mutex_lock(&h->lock);
-	h->cancelled = true;
-	pthread_cond_broadcast(&h->room);
-	pthread_mutex_unlock(&h->lock);
+	release(h);
 }
 
 /* "<entries> <message>\n"; lines are whole when their newline is there. */
@@ -187,7 +194,7 @@ static void history_failed(struct lp_tail_client *client, struct lp_tail_history
 
 	snprintf(reason, sizeof reason, "%.*s", (int)strcspn(text, "\n"), text);
 	client->history = NULL;
-	history_free(h);
+	release(h);
 	lp_tail_client_slot_put(client);
 	lp_stat_add(client->tails->worker->stat, LP_STAT_QUERY_ERRORS, 1);
 	lp_tail_client_close(client, LP_WS_INTERNAL, reason);
@@ -221,7 +228,7 @@ void lp_tail_history_pull(struct lp_tail_client *client)
 	if (h->over && !h->text.len) {
 		client->history = NULL;
 		client->history_over = true;
-		history_free(h);
+		release(h);
 		lp_tail_client_slot_put(client);
 	}
 }

@@ -118,7 +118,8 @@ def at_point(point, passages):
         if stub:
             assert stub.ids('/all'), 'no web hook was sent'
             if point.startswith('alert-'):
-                assert len(stub.of('/all')) == 1, 'an alert was told more than once: %s' % stub.of('/all')
+                # A kill between the answer and its record sends again, with the same key.
+                assert len(set(stub.ids('/all'))) == 1, 'an alert was told more than once: %s' % stub.of('/all')
             stub.close()
         print('%-22s %7d acknowledged lines, none lost, none doubled; errors seen by clients: %s'
               % (point, n, {k: sum(l.errors.get(k, 0) for l in loads) for l in loads for k in l.errors}))

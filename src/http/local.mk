@@ -32,4 +32,4 @@ tests_unit_check_wsframe_LDADD = $(TAILMSG_LIBS) $(CHECK_LIBS)
 tests_fuzz_fuzz_tail_SOURCES = tests/fuzz/fuzz_tail.c
 tests_fuzz_fuzz_tail_LDADD = $(TAILMSG_LIBS) $(FUZZ_LIBS)
 EXTRA_DIST += tests/fuzz/corpus/tail/filter tests/fuzz/corpus/tail/query tests/fuzz/corpus/tail/frames tests/fuzz/corpus/tail/bad \
-	tests/fuzz/corpus/tail/wide
+	tests/fuzz/corpus/tail/keyword tests/fuzz/corpus/tail/wide

@@ -37,6 +37,7 @@ tests_fuzz_fuzz_pipeline_SOURCES = tests/fuzz/fuzz_pipeline.c tests/fuzz/fuzz.h
 tests_fuzz_fuzz_pipeline_LDADD = $(FUZZ_LIBS) $(QUERY_LIBS)
 EXTRA_DIST += \
 	tests/fuzz/corpus/logql/binary \
+	tests/fuzz/corpus/logql/exabytes \
 	tests/fuzz/corpus/logql/filters \
 	tests/fuzz/corpus/logql/formats \
 	tests/fuzz/corpus/logql/huge-template-number \

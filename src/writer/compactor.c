@@ -24,6 +24,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -502,6 +503,7 @@ static void *run(void *arg)
 {
 	struct lp_compactor *c = arg;
 
+	(void)prctl(PR_SET_NAME, "lp-compactor");       /* so that its CPU time can be told from that of pushes */
 	(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), 19);
 	(void)syscall(SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
 	do {

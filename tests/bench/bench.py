@@ -55,6 +55,20 @@ def cost(pid):
     return {'cpu_s': round(cpu, 2), 'anon_shmem_mb': round(anon / 1024, 1)}
 
 
+def compacting(pid):
+    """CPU seconds of LogPulse's compacting thread, which works in the background, at the lowest priority, on what is stored already."""
+    ticks = 0
+    for p in family(pid):
+        for t in glob.glob('/proc/%d/task/[0-9]*' % p):
+            try:
+                if open(t + '/comm').read().strip() == 'lp-compactor':
+                    f = open(t + '/stat').read().rsplit(')', 1)[1].split()
+                    ticks += int(f[11]) + int(f[12])
+            except OSError:
+                pass
+    return round(ticks / os.sysconf('SC_CLK_TCK'), 2)
+
+
 def du_mb(path):
     return round(int(subprocess.run(['du', '-sk', path], capture_output=True, text=True).stdout.split()[0]) / 1024, 1)
 
@@ -134,8 +148,8 @@ def measure(args, tmp):
     if args.flush:
         urllib.request.urlopen(urllib.request.Request(args.url + '/flush', method='POST', data=b''), timeout=300).read()
     settle(args)
-    c1 = cost(args.pid)
-    per_gb = (c1['cpu_s'] - c0) / raw * 1e9
+    c1 = dict(cost(args.pid), compacting_cpu_s=compacting(args.pid))
+    per_gb = (c1['cpu_s'] - c1['compacting_cpu_s'] - c0) / raw * 1e9
     segments = os.path.join(args.data, 'segments')      # LogPulse's own: without the log files that it keeps for the next load
     sealed = {'segments_mb': du_mb(segments)} if os.path.isdir(segments) else {}
     out['settled'] = dict(c1, **sealed, disk_mb=du_mb(args.data), push_cpu_s_per_gb=round(per_gb, 2), in_zstd1=round(per_gb / out['zstd1_s_per_gb'], 2),

@@ -29,6 +29,20 @@ unsigned lp_utf8_seq(const uint8_t *p, size_t n)
 	return 4;
 }
 
+bool lp_utf8_ascii(const void *src, size_t n)
+{
+	const uint8_t *s = src;
+	uint64_t all = 0, v;
+
+	for (; n >= sizeof v; s += sizeof v, n -= sizeof v) {
+		memcpy(&v, s, sizeof v);
+		all |= v;
+	}
+	for (; n; s++, n--)
+		all |= *s;
+	return !(all & UINT64_C(0x8080808080808080));
+}
+
 bool lp_utf8_valid(const void *src, size_t n)
 {
 	const uint8_t *p = src, *end = p + n;
@@ -42,6 +56,8 @@ bool lp_utf8_valid(const void *src, size_t n)
 				break;
 			p += 8;
 		}
+		while (p < end && *p < 0x80)
+			p++;
 		if (p == end)
 			break;
 		unsigned len = lp_utf8_seq(p, (size_t)(end - p));

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 bool lp_utf8_valid(const void *p, size_t n);
+bool lp_utf8_ascii(const void *p, size_t n);
 /* Length of the valid sequence at p (1..4), or 0 when the first byte does not start one within n bytes. */
 unsigned lp_utf8_seq(const uint8_t *p, size_t n);
 /* Encode a code point (<= 0x10ffff) into out[4]; returns the length. */

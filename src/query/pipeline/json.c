@@ -44,7 +44,7 @@ static int flatten(struct lp_pipeline_state *st, const char *s, size_t n, const 
 				r = flatten(st, v.s, v.len, name, name_len, depth + 1, ret_why);
 			if (r < 0)
 				return r;
-		} else if (name_len) {
+		} else if (name_len && lp_hints_may_want(st, name, name_len)) {
 			value = lp_json_text(st, &v, &value_len);
 			lp_entry_extract(st, name, name_len, value, value_len);
 		}

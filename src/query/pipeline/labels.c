@@ -12,7 +12,6 @@
 
 #define FIRST_CHUNK (64u << 10)
 #define MAX_SCRATCH (16u * LP_PIPELINE_MAX_OUTPUT)
-#define EXTRACTED "_extracted"
 
 /* ---- scratch -------------------------------------------------------------------------------------- */
 
@@ -172,8 +171,8 @@ void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category,
 /* The index of the hint that a label serves, by its own name or with the suffix; n_names: none. */
 static uint32_t hint_of(const struct lp_hints *h, const char *name, size_t len)
 {
-	size_t stem = len > sizeof EXTRACTED - 1 && !memcmp(name + len - (sizeof EXTRACTED - 1), EXTRACTED, sizeof EXTRACTED - 1)
-		? len - (sizeof EXTRACTED - 1) : 0;
+	size_t stem = len > sizeof LP_EXTRACTED - 1 && !memcmp(name + len - (sizeof LP_EXTRACTED - 1), LP_EXTRACTED, sizeof LP_EXTRACTED - 1)
+		? len - (sizeof LP_EXTRACTED - 1) : 0;
 
 	for (uint32_t i = 0; i < h->n_names; i++) {
 		const struct lp_str *want = h->names[i];
@@ -204,11 +203,15 @@ bool lp_hints_may_want(const struct lp_pipeline_state *st, const char *name, siz
 {
 	const struct lp_hints *h = &st->pipeline->hints;
 
-	for (uint32_t i = 0; i < h->n_names && !h->all; i++) {
+	if (h->all)
+		return true;
+	if (!(h->lengths >> (len & 63) & 1))
+		return false;
+	for (uint32_t i = 0; i < h->n_names; i++) {
 		const struct lp_str *want = h->names[i];
-		size_t renamed = len + sizeof EXTRACTED - 1;
+		size_t renamed = len + sizeof LP_EXTRACTED - 1;
 
-		if (want->len == renamed && !memcmp(want->s, name, len) && !memcmp(want->s + len, EXTRACTED, sizeof EXTRACTED - 1))
+		if (want->len == renamed && !memcmp(want->s, name, len) && !memcmp(want->s + len, LP_EXTRACTED, sizeof LP_EXTRACTED - 1))
 			return true;
 	}
 	return lp_hints_want(st, name, len);
@@ -246,19 +249,22 @@ static void record(struct lp_pipeline_state *st, const char *name, size_t len)
 
 void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t name_len, const char *value, size_t value_len)
 {
+	/* Most of what a line has is asked for by nobody: known before anything is looked up. */
+	if (!lp_hints_may_want(st, name, name_len))
+		return;
 	const struct lp_entry *e = lp_entry_find(st, name, name_len);
 
 	if (lp_entry_in_base(st, name, name_len) || (e && e->category != LP_CATEGORY_PARSED)) {
-		char *longer = lp_scratch_alloc(&st->scratch, name_len + sizeof EXTRACTED);
+		char *longer = lp_scratch_alloc(&st->scratch, name_len + sizeof LP_EXTRACTED);
 
 		if (!longer) {
 			st->no_memory = true;
 			return;
 		}
 		memcpy(longer, name, name_len);
-		memcpy(longer + name_len, EXTRACTED, sizeof EXTRACTED);
+		memcpy(longer + name_len, LP_EXTRACTED, sizeof LP_EXTRACTED);
 		name = longer;
-		name_len += sizeof EXTRACTED - 1;
+		name_len += sizeof LP_EXTRACTED - 1;
 		e = lp_entry_find(st, name, name_len);
 	}
 	if (!lp_hints_want(st, name, name_len) || (e && e->category == LP_CATEGORY_PARSED))
@@ -280,13 +286,26 @@ void lp_state_error(struct lp_pipeline_state *st, const char *error, const char 
 
 static bool name_byte(unsigned char c)
 {
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') || c == '_';
+	return ((c | 0x20) >= 'a' && (c | 0x20) <= 'z') || (c >= '0' && c <= '9') || c == '_';
+}
+
+static bool is_label_name(const char *s, size_t n)
+{
+	size_t i = 0;
+
+	while (i < n && name_byte((unsigned char)s[i]))
+		i++;
+	return n && i == n && !(s[0] >= '0' && s[0] <= '9');
 }
 
 const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t prefix_len, const char *name, size_t len, size_t *ret_len)
 {
 	char *out, *p;
 
+	if (!prefix_len && is_label_name(name, len)) {
+		*ret_len = len;
+		return name;
+	}
 	while (len && isspace((unsigned char)name[0])) {
 		name++;
 		len--;
@@ -316,23 +335,10 @@ const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t
 	return out;
 }
 
-static bool ascii(const char *s, size_t n)
-{
-	uint64_t all = 0, v;
-
-	for (; n >= sizeof v; s += sizeof v, n -= sizeof v) {
-		memcpy(&v, s, sizeof v);
-		all |= v;
-	}
-	for (; n; s++, n--)
-		all |= (unsigned char)*s;
-	return !(all & UINT64_C(0x8080808080808080));
-}
-
 const char *lp_clean_utf8(struct lp_pipeline_state *st, const char *s, size_t len, const char *with, size_t *ret_len)
 {
 	*ret_len = len;
-	if (ascii(s, len))
+	if (lp_utf8_ascii(s, len))
 		return s;
 	size_t with_len = strlen(with);
 	const char *bad = memmem(s, len, "\xef\xbf\xbd", 3);

@@ -34,7 +34,8 @@ static void skip_word(struct lp_logfmt_pairs *it)
 
 static bool invalid_key(const struct lp_logfmt_pairs *it)
 {
-	return !lp_utf8_valid(it->key, it->key_len) || memmem(it->key, it->key_len, "\xef\xbf\xbd", 3);
+	return !lp_utf8_ascii(it->key, it->key_len) &&
+	       (!lp_utf8_valid(it->key, it->key_len) || memmem(it->key, it->key_len, "\xef\xbf\xbd", 3));
 }
 
 static int quoted_value(struct lp_logfmt_pairs *it)

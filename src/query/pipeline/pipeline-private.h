@@ -8,6 +8,7 @@
 #include "query/search.h"
 
 #define LP_PIPELINE_MAX_LABELS 1024u    /* of one line; more are not extracted */
+#define LP_EXTRACTED "_extracted"       /* what a parser's label gets behind its name where the stream has the name */
 #define LP_PIPELINE_MAX_OUTPUT (4u << 20) /* of one template, and of one line's scratch memory in sum 16 times this */
 
 /* Memory for one line: pieces are handed out and taken back all at once. */
@@ -36,6 +37,7 @@ struct lp_hints {
 	bool preserve_error;            /* the query looks at __error__ */
 	const struct lp_str **names;
 	uint32_t n_names;
+	uint64_t lengths;               /* bit (length mod 64): a label of that length may serve a name */
 };
 
 struct lp_step;                         /* a compiled stage */
@@ -111,7 +113,7 @@ bool lp_hints_done(const struct lp_pipeline_state *st);
 bool lp_hints_none(const struct lp_pipeline_state *st);
 /* The first error stays. */
 void lp_state_error(struct lp_pipeline_state *st, const char *error, const char *details, size_t len);
-/* A label name made of any bytes: [A-Za-z0-9_], no leading digit.  Scratch memory; NULL out of memory. */
+/* A label name made of any bytes: [A-Za-z0-9_], no leading digit.  `name` itself where it is one, or scratch memory; NULL out of memory. */
 const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t prefix_len, const char *name, size_t len, size_t *ret_len);
 /* Valid UTF-8: invalid bytes become `with`.  Returns s itself when nothing is to be done. */
 const char *lp_clean_utf8(struct lp_pipeline_state *st, const char *s, size_t len, const char *with, size_t *ret_len);

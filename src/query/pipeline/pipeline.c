@@ -23,6 +23,7 @@
 
 static int add_hint(struct lp_pipeline *p, const struct lp_str *name)
 {
+	const size_t renamed = sizeof LP_EXTRACTED - 1;
 	struct lp_hints *h = &p->hints;
 
 	for (uint32_t i = 0; i < h->n_names; i++)
@@ -40,6 +41,8 @@ static int add_hint(struct lp_pipeline *p, const struct lp_str *name)
 		h->names = more;
 	}
 	h->names[h->n_names++] = name;
+	/* Found as itself, found as name_extracted, or named x_extracted and found as x. */
+	h->lengths |= 1ull << (name->len & 63) | 1ull << ((name->len + renamed) & 63) | 1ull << ((name->len - renamed) & 63);
 	return 0;
 }
 

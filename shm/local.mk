@@ -27,4 +27,4 @@ check_PROGRAMS += tests/unit/check_trace
 TESTS += tests/unit/check_trace
 tests_unit_check_trace_SOURCES = tests/unit/check_trace.c
 tests_unit_check_trace_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
-tests_unit_check_trace_LDADD = shm/libshm.a src/common/libcommon.a $(CHECK_LIBS)
+tests_unit_check_trace_LDADD = src/notify/libnotify.a shm/libshm.a src/common/libcommon.a $(CHECK_LIBS)

@@ -129,6 +129,21 @@ void lp_trace_begin(const struct lp_sampler *sampler, const char *s, size_t n, s
 	*ret_trace = trace;
 }
 
+void lp_trace_begin_under(const struct lp_sampler *sampler, const struct lp_trace_id *parent, struct lp_trace *ret_trace)
+{
+	struct lp_trace trace = { .sampled = true };
+
+	if (!parent || is_zero(parent->span, sizeof parent->span)) {
+		lp_trace_begin(sampler, NULL, 0, ret_trace);
+		return;
+	}
+	memcpy(trace.id.trace, parent->trace, sizeof trace.id.trace);
+	memcpy(trace.parent, parent->span, sizeof trace.parent);
+	lp_trace_new_span(trace.id.span);
+	trace.sampled = !is_zero(trace.id.span, sizeof trace.id.span);
+	*ret_trace = trace;
+}
+
 /* The finalizer of MurmurHash3 (A. Appleby, public domain): neighbouring numbers get unlike ones. */
 static uint64_t mix(uint64_t v)
 {

@@ -34,6 +34,8 @@ bool lp_sampler_takes(const struct lp_sampler *sampler, const uint8_t trace[16])
 
 /* Begin the span of a request whose traceparent header is (s, n), s NULL without one. */
 void lp_trace_begin(const struct lp_sampler *sampler, const char *s, size_t n, struct lp_trace *ret_trace);
+/* Begin a span of our own under `parent`, which is sampled; NULL or zero: in a trace that begins here. */
+void lp_trace_begin_under(const struct lp_sampler *sampler, const struct lp_trace_id *parent, struct lp_trace *ret_trace);
 void lp_trace_new_span(uint8_t span[8]);
 /* The span of group commit `number`: the writer that makes it and the workers that link to it compute the same. */
 void lp_trace_commit(uint64_t epoch, uint64_t number, struct lp_trace_id *ret_id);

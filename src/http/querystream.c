@@ -14,6 +14,7 @@
 #include "common/jsonw.h"
 #include "common/log.h"
 #include "http/match.h"
+#include "query/spans.h"
 
 #include <zlib.h>
 
@@ -344,7 +345,7 @@ static void count_result(struct lp_job *job)
 	lp_stat_observe_us(worker->stat, LP_STAT_QUERY_ORIGINAL_SECONDS + job->kind,
 			   (uint64_t)(lp_clock_mono_ns() - job->started_ns) / 1000);
 	if (job->trace.sampled)
-		lp_tracing_query(worker, &job->trace, job->started_ns, stats);
+		lp_query_spans_put(worker->proc->region, worker->proc->slot, &job->trace, job->started_ns, stats);
 	if (job->status >= 400 || !job->complete)
 		lp_stat_add(worker->stat, LP_STAT_QUERY_ERRORS, 1);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_LINES_SCANNED, stats->lines_scanned);

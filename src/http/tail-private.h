@@ -79,6 +79,7 @@ struct lp_tail_client {
 	uint64_t lost;
 	struct lp_buf lost_json;        /* Loki: some of them */
 	uint32_t lost_named;
+	struct lp_tail_trace traced;    /* the counts are kept without tracing as well */
 	/* what it says */
 	struct lp_ws ws;
 	int64_t pinged_ms, unanswered_ms;       /* first ping since it was heard last; 0 none */

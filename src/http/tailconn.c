@@ -106,6 +106,8 @@ static void end(struct lp_tail_client *client)
 	h2o_linklist_unlink(&client->link);
 	tails->n_clients--;
 	lp_stat_set(tails->worker->stat, LP_STAT_STREAM_CLIENTS, tails->n_clients);
+	if (client->traced.trace.sampled)
+		lp_tracing_tail(tails->worker, &client->traced, client->original ? "/stream" : "/loki/api/v1/tail");
 	lp_tail_client_unref(client);
 }
 
@@ -127,6 +129,7 @@ void lp_tail_client_close(struct lp_tail_client *client, unsigned code, const ch
 	if (!client->sock || client->closing)
 		return;
 	client->closing = true;
+	client->traced.error = code == LP_WS_INTERNAL || code == LP_WS_TRY_LATER;
 	client->close_by_ms = lp_clock_mono_ms() + CLOSE_MS;
 	lp_ws_write_close(&client->control, code, reason);
 	lp_tail_history_abandon(client);
@@ -181,6 +184,7 @@ static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t
 		bytes += block->len;
 		entries += block->entries;
 	}
+	client->traced.sent += entries;
 	lp_stat_add(stat, LP_STAT_BROADCASTED_LINES, entries);
 	return n;
 }
@@ -268,6 +272,7 @@ static void name_lost(struct lp_tail_client *client, const struct lp_tail_block 
 void lp_tail_client_lost(struct lp_tail_client *client, const struct lp_tail_block *block, uint64_t entries)
 {
 	client->lost += entries;
+	client->traced.dropped += entries;
 	lp_stat_add(client->tails->worker->stat, LP_STAT_DROPPED_BROADCASTS, entries);
 	if (block && !client->original)
 		name_lost(client, block);
@@ -528,8 +533,12 @@ static void on_upgraded(void *data, h2o_socket_t *sock, size_t head_bytes)
 void lp_tail_client_upgrade(struct lp_tail_client *client, h2o_req_t *req, const char *accept)
 {
 	struct lp_tails *tails = client->tails;
+	const struct lp_trace *trace = tails->worker->sampler.on ? lp_request_trace(req) : NULL;
 
 	client->refs = 1;
+	if (trace)
+		client->traced.trace = *trace;
+	client->traced.started_ns = lp_clock_mono_ns();
 	h2o_linklist_insert(&tails->clients, &client->link);
 	tails->n_clients++;
 	lp_stat_set(tails->worker->stat, LP_STAT_STREAM_CLIENTS, tails->n_clients);

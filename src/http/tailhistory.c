@@ -7,6 +7,7 @@
 #include "http/tail-private.h"
 
 #include "common/clock.h"
+#include "query/spans.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -28,6 +29,9 @@ struct lp_tail_history {
 	struct lp_buf ready;            /* lock */
 	bool told, ended, complete, cancelled;  /* lock; told: an event is on its way */
 	int status;                     /* query thread until ended */
+	struct lp_trace trace;          /* loop; of its own span, under the tail's */
+	int64_t started_ns;
+	int64_t ended_ns;               /* lock */
 };
 
 /* ---- query thread ---------------------------------------------------------------------------------- */
@@ -76,6 +80,7 @@ static void sink_end(void *ctx, bool complete)
 
 	pthread_mutex_lock(&h->lock);
 	h->ended = true;
+	h->ended_ns = lp_clock_mono_ns();
 	h->complete = complete;
 	tell(h);
 	pthread_mutex_unlock(&h->lock);
@@ -83,8 +88,22 @@ static void sink_end(void *ctx, bool complete)
 
 /* ---- loop ------------------------------------------------------------------------------------------ */
 
+static void trace(struct lp_tail_history *h)
+{
+	struct lp_proc *proc = h->tails->worker->proc;
+	struct lp_span span = lp_span_child(&h->trace, LP_SPAN_HISTORY, h->started_ns, h->ended_ns);
+
+	span.id = h->trace.id;
+	memcpy(span.parent, h->trace.parent, sizeof span.parent);
+	span.error = h->over && !h->whole;
+	lp_query_spans_put(proc->region, proc->slot, &h->trace, h->started_ns, lp_query_stats(h->query));
+	(void)lp_spans_put(proc->region, proc->slot, &span);
+}
+
 static void history_free(struct lp_tail_history *h)
 {
+	if (h->trace.sampled)
+		trace(h);
 	lp_query_unref(&h->query);
 	lp_buf_free(&h->text);
 	lp_buf_free(&h->ready);
@@ -130,6 +149,7 @@ int lp_tail_history_start(struct lp_tail_client *client, struct lp_snapshot *sna
 	if (h) {
 		h->tails = client->tails;
 		h->client = client;
+		h->started_ns = lp_clock_mono_ns();
 		pthread_mutex_init(&h->lock, NULL);
 		pthread_cond_init(&h->room, NULL);
 		r = worker->query.engine ? lp_engine_submit(worker->query.engine, &params, &sink, &h->query) : -EBUSY;
@@ -140,6 +160,8 @@ int lp_tail_history_start(struct lp_tail_client *client, struct lp_snapshot *sna
 			history_free(h);
 		return r;
 	}
+	if (client->traced.trace.sampled)
+		lp_trace_begin_under(&worker->sampler, &client->traced.trace.id, &h->trace);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_REQUESTS, 1);
 	client->history = h;
 	return 0;

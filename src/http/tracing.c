@@ -34,8 +34,7 @@ const struct lp_trace *lp_request_trace(const h2o_req_t *req)
 
 static void put(struct lp_worker *worker, const struct lp_span *span)
 {
-	if (lp_spans_put(worker->proc->region, worker->proc->slot, span) < 0)
-		lp_stat_add(worker->stat, LP_STAT_SPANS_DROPPED, 1);
+	(void)lp_spans_put(worker->proc->region, worker->proc->slot, span);
 }
 
 static int64_t to_real_ns(int64_t mono_ns)
@@ -61,7 +60,7 @@ static enum lp_span_name name_of(const char *path)
 
 void lp_tracing_end(struct lp_worker *worker, struct lp_conn *conn, const h2o_req_t *req)
 {
-	struct lp_span span = { .id = conn->trace.id, .server = true, .error = req->res.status >= 500 };
+	struct lp_span span = { .id = conn->trace.id, .error = req->res.status >= 500 };
 	unsigned methods;
 	const char *path = lp_route_path(conn->route, &methods);
 
@@ -70,23 +69,13 @@ void lp_tracing_end(struct lp_worker *worker, struct lp_conn *conn, const h2o_re
 		return;                 /* probes and scrapes would be most of all traces */
 	memcpy(span.parent, conn->trace.parent, sizeof span.parent);
 	span.name = (uint8_t)name_of(path);
+	if (span.name == LP_SPAN_TAIL && req->res.status == 101)
+		return;                 /* it has only begun */
 	span.end_ns = lp_clock_real_ns();
 	span.start_ns = to_real_ns(conn->started_ns);
 	lp_span_attr(&span, LP_ATTR_STATUS_CODE, req->res.status);
 	lp_span_text(&span, path, strlen(path));
 	put(worker, &span);
-}
-
-static struct lp_span child_of(const struct lp_trace *trace, enum lp_span_name name, int64_t start_mono_ns, int64_t end_mono_ns)
-{
-	struct lp_span span = { .name = (uint8_t)name };
-
-	span.id = trace->id;
-	lp_trace_new_span(span.id.span);
-	memcpy(span.parent, trace->id.span, sizeof span.parent);
-	span.start_ns = to_real_ns(start_mono_ns);
-	span.end_ns = span.start_ns + (end_mono_ns - start_mono_ns);
-	return span;
 }
 
 void lp_tracing_push(struct lp_worker *worker, const h2o_req_t *req, int64_t started_ns, int64_t published_ns, int64_t lines,
@@ -99,13 +88,13 @@ void lp_tracing_push(struct lp_worker *worker, const h2o_req_t *req, int64_t sta
 
 	if (!trace)
 		return;
-	span = child_of(trace, LP_SPAN_DECODE, started_ns, published_ns);
+	span = lp_span_child(trace, LP_SPAN_DECODE, started_ns, published_ns);
 	lp_span_attr(&span, LP_ATTR_LINES, lines);
 	lp_span_attr(&span, LP_ATTR_BYTES, bytes);
 	put(worker, &span);
 	/* The newest commit covers the push; mostly it is the one that it waited for. */
 	number = atomic_load_explicit(&worker->state->commits, memory_order_acquire);
-	span = child_of(trace, LP_SPAN_COMMIT_WAIT, published_ns, now_ns);
+	span = lp_span_child(trace, LP_SPAN_COMMIT_WAIT, published_ns, now_ns);
 	lp_span_attr(&span, LP_ATTR_COMMIT, (int64_t)number);
 	lp_trace_commit(lp_region_epoch(worker->proc->region), number, &span.link);
 	if (!lp_sampler_takes(&worker->sampler, span.link.trace))
@@ -113,28 +102,16 @@ void lp_tracing_push(struct lp_worker *worker, const h2o_req_t *req, int64_t sta
 	put(worker, &span);
 }
 
-void lp_tracing_query(struct lp_worker *worker, const struct lp_trace *trace, int64_t started_ns, const struct lp_query_stats *stats)
+void lp_tracing_tail(struct lp_worker *worker, const struct lp_tail_trace *tail, const char *route)
 {
-	const struct {
-		enum lp_span_name name;
-		int64_t ns;
-	} phases[] = {
-		{ LP_SPAN_PARSE, stats->parse_ns }, { LP_SPAN_PLAN, stats->plan_ns }, { LP_SPAN_SCAN, stats->scan_ns },
-		{ LP_SPAN_MERGE, stats->merge_ns },
-	};
-	int64_t at_ns = started_ns + stats->queue_ns;
+	struct lp_span span = { .id = tail->trace.id, .name = LP_SPAN_TAIL, .error = tail->error };
 
-	for (size_t i = 0; i < sizeof phases / sizeof phases[0]; i++) {
-		struct lp_span span = child_of(trace, phases[i].name, at_ns, at_ns + phases[i].ns);
-
-		if (phases[i].name == LP_SPAN_PLAN)
-			lp_span_attr(&span, LP_ATTR_BLOCKS_SKIPPED, (int64_t)stats->blocks_skipped);
-		if (phases[i].name == LP_SPAN_SCAN) {
-			lp_span_attr(&span, LP_ATTR_BLOCKS_READ, (int64_t)stats->blocks_read);
-			lp_span_attr(&span, LP_ATTR_LINES, (int64_t)stats->lines_scanned);
-			lp_span_attr(&span, LP_ATTR_BYTES, (int64_t)stats->bytes_scanned);
-		}
-		at_ns += phases[i].ns;
-		put(worker, &span);
-	}
+	memcpy(span.parent, tail->trace.parent, sizeof span.parent);
+	span.end_ns = lp_clock_real_ns();
+	span.start_ns = to_real_ns(tail->started_ns);
+	lp_span_attr(&span, LP_ATTR_STATUS_CODE, 101);
+	lp_span_attr(&span, LP_ATTR_LINES, (int64_t)tail->sent);
+	lp_span_attr(&span, LP_ATTR_LINES_DROPPED, (int64_t)tail->dropped);
+	lp_span_text(&span, route, strlen(route));
+	put(worker, &span);
 }

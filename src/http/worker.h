@@ -256,7 +256,14 @@ const struct lp_trace *lp_request_trace(const h2o_req_t *req);
 /* A push was answered after its commit; times are monotonic. */
 void lp_tracing_push(struct lp_worker *worker, const h2o_req_t *req, int64_t started_ns, int64_t published_ns, int64_t lines,
 		     int64_t bytes);
-void lp_tracing_query(struct lp_worker *worker, const struct lp_trace *trace, int64_t started_ns, const struct lp_query_stats *stats);
+/* A live tail from the upgrade to its end. */
+struct lp_tail_trace {
+	struct lp_trace trace;          /* of the request */
+	int64_t started_ns;             /* monotonic */
+	uint64_t sent, dropped;         /* lines */
+	bool error;
+};
+void lp_tracing_tail(struct lp_worker *worker, const struct lp_tail_trace *tail, const char *route);
 
 /* k8s.c */
 struct lp_prom;

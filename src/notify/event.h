@@ -3,6 +3,7 @@
 #ifndef LP_NOTIFY_EVENT_H
 #define LP_NOTIFY_EVENT_H
 
+#include "common/trace.h"
 #include "rules/pair.h"
 
 #include <stdbool.h>
@@ -30,6 +31,7 @@ struct lp_alert_event {
 	const char *webhook;            /* original API: the rule's own address; NULL none */
 	const char *const *channels;    /* alerts.yaml: names of the channels; none means all */
 	uint32_t n_channels;
+	struct lp_trace_id trace;       /* the span of the evaluation; zero: none */
 };
 
 #endif

@@ -7,6 +7,7 @@
 #ifndef LP_NOTIFY_NOTIFY_H
 #define LP_NOTIFY_NOTIFY_H
 
+#include "common/trace.h"
 #include "master/proc.h"
 
 #include <stdbool.h>
@@ -32,6 +33,7 @@ struct lp_notify {
 	struct lp_rules *rules;
 	struct lp_hooks *hooks;
 	struct lp_spans *spans;
+	struct lp_sampler sampler;      /* tracing.*, of spans that begin in this process; traces.c loads it */
 };
 
 static inline const struct lp_conf *lp_notify_conf(const struct lp_notify *notify) { return notify->proc->conf; }

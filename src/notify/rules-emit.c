@@ -84,7 +84,7 @@ static void add(struct batch *b, const struct lp_group_run *run, const struct lp
 		.labels = alert->labels, .n_labels = alert->n_labels,
 		.annotations = alert->annotations, .n_annotations = alert->n_annotations,
 		.generator_url = generator_url(b, rule->expr), .webhook = rule->webhook,
-		.channels = rule->channels, .n_channels = rule->n_channels,
+		.channels = rule->channels, .n_channels = rule->n_channels, .trace = state->trace,
 	};
 }
 

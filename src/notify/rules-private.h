@@ -33,6 +33,7 @@ struct lp_evaluation {                  /* of one group, rule by rule */
 	uint32_t index;
 	int64_t ts_ns, began_ns;        /* evaluation time; monotonic begin of the group */
 	int64_t rule_began_ns;
+	struct lp_trace trace;          /* of the rule's evaluation; sampled only while tracing is on */
 	struct lp_query *query;
 	/* the engine's until done */
 	struct lp_buf answer;

@@ -10,6 +10,7 @@
 
 #include "common/clock.h"
 #include "common/log.h"
+#include "query/spans.h"
 #include "rules/store.h"
 
 #include <errno.h>
@@ -71,8 +72,44 @@ static int submit(struct lp_rules *rules, struct lp_evaluation *it)
 	it->status = 0;
 	it->complete = false;
 	it->rule_began_ns = lp_clock_mono_ns();
+	it->trace.sampled = false;
+	if (rules->notify->sampler.on)
+		lp_trace_begin_under(&rules->notify->sampler, NULL, &it->trace);
 	atomic_store(&it->done, false);
 	return lp_engine_submit(rules->engine, &params, &sink, &it->query);
+}
+
+static enum lp_span_rule_state worst_of(const struct lp_rule_state *state)
+{
+	enum lp_span_rule_state worst = LP_SPAN_INACTIVE;
+
+	for (const struct lp_alert *alert = state->alerts; alert; alert = alert->next)
+		if (alert->state == LP_ALERT_FIRING)
+			return LP_SPAN_FIRING;
+		else if (alert->state == LP_ALERT_PENDING)
+			worst = LP_SPAN_PENDING;
+	return worst;
+}
+
+/* A trace per evaluation of a rule: its span, and the query's under it. */
+static void trace_rule(struct lp_rules *rules, const struct lp_evaluation *it, const struct lp_rule_state *state, uint32_t series, bool error)
+{
+	const struct lp_proc *proc = rules->notify->proc;
+	struct lp_span span = lp_span_child(&it->trace, LP_SPAN_RULE, it->rule_began_ns, lp_clock_mono_ns());
+
+	span.id = it->trace.id;
+	memset(span.parent, 0, sizeof span.parent);
+	span.error = error;
+	lp_span_text(&span, it->rule->name, strlen(it->rule->name));
+	lp_span_more(&span, it->run->group->name, strlen(it->run->group->name));
+	lp_span_attr(&span, LP_ATTR_RULE_TYPE, it->rule->recording ? LP_SPAN_RECORDING : LP_SPAN_ALERTING);
+	if (!it->rule->recording)
+		lp_span_attr(&span, LP_ATTR_RULE_STATE, worst_of(state));
+	if (!error)
+		lp_span_attr(&span, LP_ATTR_SERIES, series);
+	if (it->query)
+		lp_query_spans_put(proc->region, proc->slot, &it->trace, it->rule_began_ns, lp_query_stats(it->query));
+	(void)lp_spans_put(proc->region, proc->slot, &span);
 }
 
 /* The outcome of one query into the rule's state. */
@@ -81,7 +118,7 @@ static void judge(struct lp_rules *rules, struct lp_evaluation *it, int submit_e
 	struct lp_rule_state *state = &it->run->states[it->index];
 	struct lp_buf error = { .max = 1024 };
 	struct lp_arena arena = { .max_bytes = 64u << 20 };
-	struct lp_vector vector;
+	struct lp_vector vector = { 0 };
 	int r = 0;
 
 	if (submit_error < 0)
@@ -102,6 +139,9 @@ static void judge(struct lp_rules *rules, struct lp_evaluation *it, int submit_e
 			       lp_buf_cstr(&error));
 	}
 	lp_rule_note(state, it->ts_ns, lp_clock_mono_ns() - it->rule_began_ns, error.len ? lp_buf_cstr(&error) : NULL);
+	state->trace = it->trace.sampled ? it->trace.id : (struct lp_trace_id){ .span = { 0 } };
+	if (it->trace.sampled)
+		trace_rule(rules, it, state, vector.n, r < 0 || error.len);
 	lp_buf_free(&error);
 }
 

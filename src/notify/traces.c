@@ -7,11 +7,10 @@
  * Process: notifier, main thread.  If it dies, the spans of one export may be lost, or be there twice. */
 #include "notify/traces.h"
 
-#include "common/bytes.h"
 #include "common/clock.h"
-#include "common/jsonw.h"
 #include "common/log.h"
 #include "config.h"
+#include "notify/otlp.h"
 #include "notify/transport.h"
 #include "shm/spans.h"
 
@@ -39,73 +38,6 @@ struct lp_spans {
 	uint32_t n_headers;
 };
 
-static const char *const names[LP_SPAN_NAMES] = {
-	[LP_SPAN_HTTP] = "http", [LP_SPAN_PUSH] = "push", [LP_SPAN_QUERY] = "query", [LP_SPAN_TAIL] = "tail",
-	[LP_SPAN_DECODE] = "decode", [LP_SPAN_COMMIT_WAIT] = "wait for commit", [LP_SPAN_PARSE] = "parse", [LP_SPAN_PLAN] = "plan",
-	[LP_SPAN_SCAN] = "scan", [LP_SPAN_MERGE] = "merge", [LP_SPAN_COMMIT] = "commit", [LP_SPAN_RULE] = "rule evaluation",
-	[LP_SPAN_WEBHOOK] = "webhook delivery",
-};
-static const char *const keys[LP_SPAN_ATTR_KEYS] = {
-	[LP_ATTR_STATUS_CODE] = "http.response.status_code", [LP_ATTR_LINES] = "logpulse.lines", [LP_ATTR_BYTES] = "logpulse.bytes",
-	[LP_ATTR_BLOCKS_READ] = "logpulse.blocks_read", [LP_ATTR_BLOCKS_SKIPPED] = "logpulse.blocks_skipped",
-	[LP_ATTR_COMMIT] = "logpulse.commit",
-};
-
-/* ---- encoding ---- */
-
-static void put_hex(struct lp_buf *out, const char *key, const uint8_t *p, size_t n)
-{
-	lp_buf_printf(out, "\"%s\":\"", key);
-	for (size_t i = 0; i < n; i++)
-		lp_buf_printf(out, "%02x", p[i]);
-	lp_buf_byte(out, '"');
-}
-
-static void put_attributes(struct lp_buf *out, const struct lp_span *span)
-{
-	const char *comma = "";
-
-	lp_buf_str(out, ",\"attributes\":[");
-	if (span->text_len) {
-		lp_buf_printf(out, "{\"key\":\"%s\",\"value\":{\"stringValue\":", span->server ? "http.route" : "logpulse.name");
-		lp_jsonw_str(out, span->text, span->text_len);
-		lp_buf_str(out, "}}");
-		comma = ",";
-	}
-	for (unsigned i = 0; i < span->n_attrs; i++) {
-		lp_buf_printf(out, "%s{\"key\":\"%s\",\"value\":{\"intValue\":\"%lld\"}}", comma, keys[span->keys[i]],
-			      (long long)span->values[i]);
-		comma = ",";
-	}
-	lp_buf_byte(out, ']');
-}
-
-void lp_traces_encode(struct lp_buf *out, const struct lp_span *span)
-{
-	static const uint8_t none[16];
-
-	lp_buf_byte(out, '{');
-	put_hex(out, "traceId", span->id.trace, 16);
-	lp_buf_byte(out, ',');
-	put_hex(out, "spanId", span->id.span, 8);
-	if (memcmp(span->parent, none, 8) != 0) {
-		lp_buf_byte(out, ',');
-		put_hex(out, "parentSpanId", span->parent, 8);
-	}
-	/* Kinds of OTLP: 1 internal, 2 server. */
-	lp_buf_printf(out, ",\"name\":\"%s\",\"kind\":%d,\"startTimeUnixNano\":\"%lld\",\"endTimeUnixNano\":\"%lld\"",
-		      names[span->name], span->server ? 2 : 1, (long long)span->start_ns, (long long)span->end_ns);
-	put_attributes(out, span);
-	if (memcmp(span->link.trace, none, 16) != 0) {
-		lp_buf_str(out, ",\"links\":[{");
-		put_hex(out, "traceId", span->link.trace, 16);
-		lp_buf_byte(out, ',');
-		put_hex(out, "spanId", span->link.span, 8);
-		lp_buf_str(out, "}]");
-	}
-	lp_buf_printf(out, ",\"status\":{%s}}", span->error ? "\"code\":2" : "");
-}
-
 static bool take_one(struct lp_notify *notify, struct lp_span *ret_span)
 {
 	struct lp_region *region = notify->proc->region;
@@ -116,12 +48,12 @@ static bool take_one(struct lp_notify *notify, struct lp_span *ret_span)
 	return false;
 }
 
-static void put_head(struct lp_buf *out, const struct lp_conf *conf)
+static bool left(struct lp_region *region)
 {
-	lp_buf_str(out, "{\"resourceSpans\":[{\"resource\":{\"attributes\":[{\"key\":\"service.name\",\"value\":{\"stringValue\":");
-	lp_jsonw_cstr(out, conf->tracing.service_name);
-	lp_buf_str(out, "}},{\"key\":\"service.version\",\"value\":{\"stringValue\":\"" PACKAGE_VERSION "\"}}]},"
-		   "\"scopeSpans\":[{\"scope\":{\"name\":\"logpulse\"},\"spans\":[");
+	for (uint32_t slot = 0; slot < lp_slot_count(region); slot++)
+		if (lp_spans_left(region, slot))
+			return true;
+	return false;
 }
 
 /* ---- to a collector ---- */
@@ -148,28 +80,27 @@ static void on_done(void *arg, const struct lp_transport_result *result)
 static void export_batch(struct lp_spans *spans)
 {
 	const struct lp_conf *conf = lp_notify_conf(spans->notify);
+	const struct lp_otlp_resource resource = { .service_name = conf->tracing.service_name, .service_version = PACKAGE_VERSION };
 	struct lp_buf out = LP_BUF_INIT;
+	struct lp_otlp otlp = { .n = 0 };
 	struct lp_span span;
-	uint32_t n = 0;
 	int r = -ENOMEM;
 
-	while (n < BATCH && take_one(spans->notify, &span)) {
-		if (n++ == 0)
-			put_head(&out, conf);
-		else
-			lp_buf_byte(&out, ',');
-		lp_traces_encode(&out, &span);
+	while (otlp.n < BATCH && take_one(spans->notify, &span)) {
+		if (otlp.n == 0)
+			lp_otlp_begin(&otlp, &out, true, &resource);
+		lp_otlp_add(&otlp, &span);
 	}
-	if (n == 0)
+	if (otlp.n == 0)
 		return;
-	lp_buf_str(&out, "]}]}]}");
+	lp_otlp_end(&otlp);
 	struct lp_transport_request request = {
 		.url = spans->url, .headers = (const char *const *)spans->headers, .n_headers = spans->n_headers,
 		.body = out.data, .len = out.len, .connect_timeout_ms = CONNECT_MS, .timeout_ms = EXPORT_MS,
 	};
 	void *curl = lp_notify_curl(spans->notify);
 
-	spans->in_flight = n;
+	spans->in_flight = otlp.n;
 	if (curl && !out.failed)
 		r = lp_transport_start(curl, &request, on_done, spans, &spans->transport);
 	if (r < 0) {
@@ -192,7 +123,7 @@ static void print_all(struct lp_spans *spans)
 		struct lp_buf line = LP_BUF_INIT;
 		bool ready = poll(&out, 1, 0) == 1 && out.revents & POLLOUT;
 
-		lp_traces_encode(&line, &span);
+		lp_otlp_json(&line, &span);
 		lp_buf_byte(&line, '\n');
 		/* Less than PIPE_BUF: a pipe that is ready takes all of it without blocking. */
 		if (ready && !line.failed && write(STDOUT_FILENO, line.data, line.len) == (ssize_t)line.len)
@@ -253,9 +184,13 @@ static int load(struct lp_spans *spans)
 {
 	const struct lp_conf *conf = lp_notify_conf(spans->notify);
 	const char *own = conf->tracing.traces_endpoint, *base = conf->tracing.endpoint;
+	struct lp_sampler *sampler = &spans->notify->sampler;
 	size_t len = strlen(base);
 
 	forget(spans);
+	sampler->on = false;
+	if (conf->tracing.exporter != LP_TRACING_NONE)
+		(void)lp_sampler_parse(conf->tracing.sampling_ratio, sampler);  /* it was checked when it was loaded */
 	while (len > 0 && base[len - 1] == '/')
 		len--;
 	if (*own ? asprintf(&spans->url, "%s", own) < 0 : asprintf(&spans->url, "%.*s/v1/traces", (int)len, base) < 0) {
@@ -308,9 +243,17 @@ static void traces_reload(struct lp_notify *notify)
 	notify->spans->retry_ms = 0;
 }
 
+/* The last spans of workers come when they have ended; a collector that does not answer is not worth waiting for. */
 static bool traces_quiet(struct lp_notify *notify)
 {
-	return !notify->spans->transport;
+	struct lp_region *region = notify->proc->region;
+
+	if (lp_notify_conf(notify)->tracing.exporter == LP_TRACING_NONE || notify->spans->failing)
+		return true;
+	for (uint32_t i = LP_SLOT_WORKER(0); i < lp_slot_count(region); i++)
+		if (atomic_load(&lp_slot(region, i)->pid))
+			return false;
+	return !notify->spans->transport && !left(region);
 }
 
 static void traces_stop(struct lp_notify *notify)

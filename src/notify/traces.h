@@ -4,12 +4,6 @@
 
 #include "notify/notify.h"
 
-struct lp_buf;
-struct lp_span;
-
 extern const struct lp_notify_module lp_traces_module;
-
-/* One span as OTLP's JSON. */
-void lp_traces_encode(struct lp_buf *out, const struct lp_span *span);
 
 #endif

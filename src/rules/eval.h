@@ -12,6 +12,7 @@
 #ifndef LP_RULES_EVAL_H
 #define LP_RULES_EVAL_H
 
+#include "common/trace.h"
 #include "rules/rule.h"
 #include "rules/vector.h"
 
@@ -45,6 +46,7 @@ struct lp_rule_state {
 	int64_t last_ns;                /* evaluation time; 0 never */
 	int64_t took_ns;
 	bool restored;                  /* from a file, not evaluated since */
+	struct lp_trace_id trace;       /* the span of the last evaluation; zero: none, not traced.  Not saved */
 };
 
 void lp_rule_state_free(struct lp_rule_state *state);   /* frees what it owns, not itself; empty after it */

@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
-"""Traces: an OTLP receiver decodes the spans, their parents and links are right; sampling, standard output, a dead collector."""
+"""Traces: an OTLP receiver decodes the spans, their parents and links are right, of requests, tails, rules and web hooks; sampling,
+standard output, a dead and a hanging collector."""
 import http.server, json, os, re, sys, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
+from hookstub import HookStub
+from wsclient import *
 
 
 class Collector(threading.Thread):
@@ -123,6 +126,108 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 
     assert s.stop() == 0
     log = open(s.log_path).read()
     assert log.count('traces cannot be exported') == 1 and 'traces are exported again' in log and 'tok' not in log
+
+# Tails, rules and web hooks.
+RULES = '''groups:
+  - name: shop
+    interval: 1s
+    rules:
+      - alert: Errors
+        expr: sum by (app) (count_over_time({app="shop"} |= "boom" [1h])) > 2
+      - record: shop:lines
+        expr: sum by (app) (count_over_time({app="shop"} [1h]))
+      - record: shop:bad
+        expr: count_over_time({app="shop"} | json [1h])
+'''
+HOOKS = '''webhooks:
+  - {name: ops, url: "%(url)s/ops?key=Sesam", events: [alert]}
+  - {name: lines, url: "%(url)s/lines?key=Sesam", events: [log], selector: '{app="web"}', batch_wait: 50ms}
+  - {name: dead, type: slack, url: "http://127.0.0.1:%(dead)d/?key=Sesam", events: [alert], retry: 1}
+'''
+
+
+def hook_spans(name):
+    return [x for x in list(c.spans) if x['name'] == 'webhook delivery' and x['attributes']['logpulse.target.name'] == name]
+
+
+port = free_port()
+c = Collector(port)
+c.start()
+with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 'http://127.0.0.1:%d' % port}) as s:
+    stub = HookStub()
+    stub.answers['/ops?key=Sesam'] = 503
+    for name, text in (('rules', RULES), ('hooks', HOOKS % dict(url=stub.url, dead=free_port()))):
+        open('%s/%s.yaml' % (s.tmp, name), 'w').write(text)
+    s.options.update({'rules.files': s.tmp + '/rules.yaml', 'webhooks_file': s.tmp + '/hooks.yaml'})
+    s.start()
+    now = time.time_ns()
+    assert s.push([({'app': 'shop'}, [(now + i, 'boom %d' % i) for i in range(5)])]).status == 204
+
+    # An alert: its first delivery is refused, the next one is taken; both are in the trace of the evaluation.
+    first = wait_for('a failed delivery', lambda: [x for x in hook_spans('ops') if x['attributes'].get('http.response.status_code') == '503'])[0]
+    stub.answers['/ops?key=Sesam'] = 200
+    good = wait_for('a delivery', lambda: [x for x in hook_spans('ops') if x['attributes'].get('http.response.status_code') == '200'])[0]
+    assert first['status'] == {'code': 2} and good['status'] == {} and good['kind'] == first['kind'] == 3, (first, good)
+    assert first['attributes']['http.request.resend_count'] == '0' and int(good['attributes']['http.request.resend_count']) > 0
+    assert good['attributes']['logpulse.target.kind'] == 'webhook' and good['traceId'] == first['traceId'], (first, good)
+    rule = [x for x in c.of(good['traceId']) if x['name'] == 'rule evaluation']
+    assert len(rule) == 1 and 'parentSpanId' not in rule[0] and rule[0]['kind'] == 1, rule
+    assert good['parentSpanId'] == first['parentSpanId'] == rule[0]['spanId'], (rule, good)
+    assert rule[0]['attributes'] == {'logpulse.rule.name': 'Errors', 'logpulse.rule.group': 'shop', 'logpulse.rule.type': 'alerting',
+                                     'logpulse.rule.state': 'firing', 'logpulse.series': '1'}, rule
+    phases = [x for x in c.of(good['traceId']) if x['name'] in ('parse', 'plan', 'scan', 'merge')]
+    assert len(phases) == 4 and all(x['parentSpanId'] == rule[0]['spanId'] for x in phases), phases
+    # What the receiver got names the very span.
+    sent = {h['Traceparent'] if 'Traceparent' in h else h['traceparent'] for p, h, _ in stub.seen if p.startswith('/ops')}
+    assert '00-%s-%s-01' % (good['traceId'], good['spanId']) in sent and '00-%s-%s-01' % (first['traceId'], first['spanId']) in sent, sent
+    dead = wait_for('a dead receiver', lambda: hook_spans('dead'))[0]
+    assert dead['status']['code'] == 2 and dead['status']['message'] and dead['attributes']['logpulse.target.kind'] == 'slack', dead
+    assert 'http.response.status_code' not in dead['attributes'], dead
+
+    # A recording rule, and one that fails at run time.
+    def of_rule(name):
+        return [x for x in list(c.spans) if x['attributes'].get('logpulse.rule.name') == name]
+    recorded = wait_for('the recording rule', lambda: [x for x in of_rule('shop:lines') if x['attributes'].get('logpulse.series') == '1'])[0]
+    assert recorded['attributes']['logpulse.rule.type'] == 'recording' and 'logpulse.rule.state' not in recorded['attributes']
+    bad = wait_for('the rule that fails', lambda: [x for x in of_rule('shop:bad') if x['status'] == {'code': 2}])[0]
+    assert 'logpulse.series' not in bad['attributes'], bad
+
+    # Lines to a web hook: a trace of its own.
+    assert s.push([({'app': 'web'}, [(now + i, 'x') for i in range(7)])]).status == 204
+    lines = wait_for('lines', lambda: hook_spans('lines'))[0]
+    assert 'parentSpanId' not in lines and lines['attributes']['logpulse.lines'] == '7' and lines['status'] == {}, lines
+
+    # A tail with a history and live lines is one span, written when it ends, with the history's query under it.
+    parent, trace, caller = traceparent(0x201)
+    with WebSocket(s.port, '/loki/api/v1/tail?' + urllib.parse.urlencode(dict(query='{app="shop"}', start=now - 1)), {'traceparent': parent}) as w:
+        assert len(w.entries(5)) == 5
+        assert s.push([({'app': 'shop'}, [(now + 100 + i, 'live %d' % i) for i in range(3)])]).status == 204
+        assert len(w.entries(3)) == 3
+        wait_for('the history', lambda: [x for x in c.of(trace) if x['name'] == 'history'])
+        assert not [x for x in c.of(trace) if x['name'] == 'tail'], c.of(trace)
+    tail = wait_for('the tail', lambda: [x for x in c.of(trace) if x['name'] == 'tail'])
+    assert len(tail) == 1 and tail[0]['parentSpanId'] == caller and tail[0]['kind'] == 2 and tail[0]['status'] == {}, tail
+    assert tail[0]['attributes'] == {'http.route': '/loki/api/v1/tail', 'http.response.status_code': '101', 'logpulse.lines': '8',
+                                     'logpulse.lines_dropped': '0'}, tail
+    history = [x for x in c.of(trace) if x['name'] == 'history']
+    assert len(history) == 1 and history[0]['parentSpanId'] == tail[0]['spanId'] and history[0]['status'] == {}, history
+    assert len([x for x in c.of(trace) if x['parentSpanId'] == history[0]['spanId']]) == 4 and len(c.of(trace)) == 6, c.of(trace)
+    assert int(tail[0]['startTimeUnixNano']) <= int(history[0]['startTimeUnixNano']) + slack
+    assert int(history[0]['endTimeUnixNano']) <= int(tail[0]['endTimeUnixNano']) + slack
+    # One without history, that is open when the server ends.
+    parent, trace, caller = traceparent(0x202)
+    w = WebSocket(s.port, '/stream?app=shop', {'traceparent': parent})
+    w.recv()
+    # A query that cannot be tailed gets no tail.
+    parent, refused, _ = traceparent(0x203)
+    assert s.get('/loki/api/v1/tail', dict(query='{'), headers={'traceparent': parent}).status == 400
+    assert wait_for('the refusal', lambda: c.of(refused))[0]['attributes']['http.response.status_code'] == '400'
+    assert s.stop() == 0
+    w.sock.close()
+    assert [x['attributes']['http.route'] for x in c.of(trace)] == ['/stream'], c.of(trace)
+    text = json.dumps(c.spans) + open(s.log_path).read()
+    assert 'Sesam' not in text and stub.url not in text
+    stub.close()
 
 # Ratio 0: only what a caller traces.  On standard output, one object a line.
 with Server(options={'tracing.exporter': 'stdout', 'tracing.sampling_ratio': '0'}, workers=1) as s:

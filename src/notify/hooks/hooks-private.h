@@ -24,6 +24,8 @@ struct lp_hook {
 	struct lp_transport *transfer;
 	struct lp_feed feed;            /* feed.target NULL: no log events */
 	struct lp_hook_counts counts;
+	struct lp_trace trace;          /* of the transfer; sampled only while tracing is on */
+	int64_t sent_ns;                /* monotonic */
 	bool failing;                   /* said so in the log */
 	bool feed_failed;               /* the same for its batches */
 };

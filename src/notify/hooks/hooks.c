@@ -224,7 +224,7 @@ static int queue_alert(struct lp_hook *hook, const struct lp_alert_event *event)
 {
 	struct lp_hookq_event item = {
 		.id = lp_hook_alert_id(event), .fingerprint = event->fingerprint, .created_ns = lp_clock_real_ns(),
-		.format = (uint16_t)hook->target->kind, .class = LP_HOOK_ALERT,
+		.format = (uint16_t)hook->target->kind, .class = LP_HOOK_ALERT, .trace = event->trace,
 	};
 	struct lp_buf body = LP_BUF_INIT, error = LP_BUF_INIT;
 	int r;

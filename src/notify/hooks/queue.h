@@ -18,6 +18,7 @@
 #define LP_NOTIFY_HOOKS_QUEUE_H
 
 #include "common/buf.h"
+#include "common/trace.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -37,6 +38,7 @@ struct lp_hookq_event {
 	uint32_t lines;                 /* log lines in it */
 	uint32_t body_bytes;
 	uint64_t off;                   /* of the record in the file */
+	struct lp_trace_id trace;       /* the span that it comes from, zero: none; not in the file */
 };
 
 struct lp_hookq;

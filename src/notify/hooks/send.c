@@ -7,6 +7,7 @@
 #include "common/clock.h"
 #include "common/fault.h"
 #include "common/log.h"
+#include "shm/spans.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -37,6 +38,27 @@ static void complain(struct lp_hook *hook, const struct lp_transport_result *res
 	hook->failing = true;
 }
 
+/* An attempt's span, in the trace of the evaluation that the alert comes from when that is still known. */
+static void trace_attempt(struct lp_hook *hook, const struct lp_hookq_event *event, const struct lp_transport_result *result)
+{
+	const struct lp_proc *proc = hook->hooks->notify->proc;
+	struct lp_span span = lp_span_child(&hook->trace, LP_SPAN_WEBHOOK, hook->sent_ns, lp_clock_mono_ns());
+
+	span.id = hook->trace.id;
+	memcpy(span.parent, hook->trace.parent, sizeof span.parent);
+	span.error = result->status < 200 || result->status >= 300;
+	lp_span_text(&span, hook->target->name, strlen(hook->target->name));
+	if (!result->status)
+		lp_span_more(&span, result->error, strlen(result->error));
+	lp_span_attr(&span, LP_ATTR_TARGET_KIND, hook->target->kind - LP_HOOK_WEBHOOK);
+	lp_span_attr(&span, LP_ATTR_RETRY, hook->deliver.attempts);
+	if (result->status)
+		lp_span_attr(&span, LP_ATTR_STATUS_CODE, result->status);
+	if (event && event->lines)
+		lp_span_attr(&span, LP_ATTR_LINES, event->lines);
+	(void)lp_spans_put(proc->region, proc->slot, &span);
+}
+
 static void leave(struct lp_hook *hook, uint64_t *counter)
 {
 	++*counter;
@@ -52,6 +74,8 @@ static void answered(void *arg, const struct lp_transport_result *result)
 
 	hook->transfer = NULL;
 	LP_FAULT("hook-answered");
+	if (hook->trace.sampled)
+		trace_attempt(hook, event, result);
 	switch (lp_deliver_answer(&hook->deliver, lp_clock_mono_ms(), result->status, result->retry_after_ms, hook->target->retry, random_bits())) {
 	case LP_DELIVER_SENT:
 		if (hook->failing)
@@ -102,10 +126,11 @@ static int send_event(struct lp_hook *hook, const struct lp_hookq_event *event)
 {
 	const struct lp_hook_target *target = hook->target;
 	struct lp_buf body = LP_BUF_INIT, sent = LP_BUF_INIT, url = LP_BUF_INIT;
-	const char *headers[LP_HOOK_MAX_HEADERS + 1];
-	char id[64];
+	const struct lp_sampler *sampler = &hook->hooks->notify->sampler;
+	const char *headers[LP_HOOK_MAX_HEADERS + 2];
+	char id[64], parent[13 + LP_TRACEPARENT_LEN + 1] = "traceparent: ";
 	struct lp_transport_request request = {
-		.content_type = target->content_type, .headers = headers, .n_headers = target->n_headers + 1, .ca_file = target->ca_file,
+		.content_type = target->content_type, .headers = headers, .n_headers = target->n_headers + 1 + sampler->on, .ca_file = target->ca_file,
 		.proxy = target->proxy, .connect_timeout_ms = target->connect_timeout_ms, .timeout_ms = target->timeout_ms,
 	};
 	int r = lp_hookq_body(hook->queue, &body);
@@ -113,6 +138,13 @@ static int send_event(struct lp_hook *hook, const struct lp_hookq_event *event)
 	snprintf(id, sizeof id, "Idempotency-Key: %016" PRIx64, event->id);
 	headers[0] = id;
 	memcpy(headers + 1, target->headers, target->n_headers * sizeof *headers);
+	hook->trace.sampled = false;
+	hook->sent_ns = lp_clock_mono_ns();
+	if (sampler->on) {
+		lp_trace_begin_under(sampler, &event->trace, &hook->trace);
+		lp_traceparent_print(parent + 13, &hook->trace.id, hook->trace.sampled);
+		headers[target->n_headers + 1] = parent;
+	}
 	if (r == 0)
 		r = lp_hook_body_finish(target, body.data, body.len, &sent);
 	lp_hook_body_url(target, body.data, body.len, &url);

@@ -77,7 +77,7 @@ void lp_traceparent_print(char to[LP_TRACEPARENT_LEN + 1], const struct lp_trace
 	memcpy(p, sampled ? "-01" : "-00", 4);
 }
 
-int lp_sampler_parse(const char *ratio, struct lp_sampler *ret_sampler)
+int lp_sampler_parse(const char *ratio, bool parent_based, struct lp_sampler *ret_sampler)
 {
 	char *end;
 	double v;
@@ -88,6 +88,7 @@ int lp_sampler_parse(const char *ratio, struct lp_sampler *ret_sampler)
 	if (*end || !(v >= 0 && v <= 1))
 		return -EINVAL;
 	ret_sampler->on = true;
+	ret_sampler->parent_based = parent_based;
 	ret_sampler->threshold = v >= 1 ? UINT64_C(1) << 63 : (uint64_t)(v * 9223372036854775808.0);
 	return 0;
 }
@@ -118,6 +119,8 @@ void lp_trace_begin(const struct lp_sampler *sampler, const char *s, size_t n, s
 	if (s && lp_traceparent_parse(s, n, &caller, &trace.sampled) == 0) {
 		memcpy(trace.id.trace, caller.trace, 16);
 		memcpy(trace.parent, caller.span, 8);
+		if (!sampler->parent_based)
+			trace.sampled = lp_sampler_takes(sampler, caller.trace);
 		if (trace.sampled)
 			lp_trace_new_span(trace.id.span);
 	} else {

@@ -1,4 +1,4 @@
-/* Identity of traces: W3C Trace Context (traceparent), sampling as OpenTelemetry's parentbased_traceidratio. */
+/* Identity of traces: W3C Trace Context (traceparent), sampling as OpenTelemetry's traceidratio, parentbased or not. */
 #ifndef LP_COMMON_TRACE_H
 #define LP_COMMON_TRACE_H
 
@@ -13,7 +13,7 @@ struct lp_trace_id {
 };
 
 struct lp_sampler {
-	bool on;
+	bool on, parent_based;          /* parent_based: the caller decides for a trace that it began */
 	uint64_t threshold;             /* of 2^63: traces whose number is below it are kept */
 };
 
@@ -29,7 +29,7 @@ int lp_traceparent_parse(const char *s, size_t n, struct lp_trace_id *ret_id, bo
 void lp_traceparent_print(char to[LP_TRACEPARENT_LEN + 1], const struct lp_trace_id *id, bool sampled);
 
 /* "0.25" -> sampler; -EINVAL when it is not a number from 0 to 1. */
-int lp_sampler_parse(const char *ratio, struct lp_sampler *ret_sampler);
+int lp_sampler_parse(const char *ratio, bool parent_based, struct lp_sampler *ret_sampler);
 bool lp_sampler_takes(const struct lp_sampler *sampler, const uint8_t trace[16]);
 
 /* Begin the span of a request whose traceparent header is (s, n), s NULL without one. */

@@ -82,6 +82,10 @@ void lp_conf_quote(const char *text, struct lp_buf *out);
 int lp_conf_apply_yaml(struct lp_conf *conf, const char *name, const void *data, size_t len, struct lp_buf *error);
 /* What no option can say alone: pairs that must agree.  -EINVAL. */
 int lp_conf_cross_check(const struct lp_conf *conf, struct lp_buf *error);
+/* otel.c.  One OTEL_ variable: its option, or a warning.  -ENOMEM. */
+int lp_conf_otel(struct lp_conf *conf, const struct lp_conf_alias *alias, const char *value);
+/* False: "option: item 2 ..." is in error. */
+bool lp_conf_check_pairs(const char *option, const struct lp_conf_list *list, struct lp_buf *error);
 /* The defaults as a commented file: etc/logpulse.yaml. */
 int lp_conf_example(struct lp_buf *out);
 

@@ -50,9 +50,12 @@ struct lp_conf {
 #undef LP_ENUM
 #undef LP_LIST
 #undef LP_RULES
+	struct lp_conf_list warnings;           /* what was ignored while loading: to be logged once, by who serves */
 };
 
 enum lp_tracing_exporter { LP_TRACING_NONE, LP_TRACING_OTLP, LP_TRACING_STDOUT, LP_TRACING_CONSOLE };  /* order of tracing.exporter */
+enum lp_tracing_protocol { LP_TRACING_PROTOBUF, LP_TRACING_JSON };      /* order of tracing.protocol */
+enum lp_tracing_compression { LP_TRACING_PLAIN, LP_TRACING_GZIP };      /* order of tracing.compression */
 enum lp_rate_limit_by { LP_RATE_LIMIT_BY_ADDRESS, LP_RATE_LIMIT_BY_KEY };        /* order of rate_limit.by */
 enum lp_durability { LP_DURABILITY_SYNC, LP_DURABILITY_PROCESS };      /* order of storage.durability */
 enum lp_deletion_mode { LP_DELETION_DISABLED, LP_DELETION_FILTER_ONLY, LP_DELETION_FILTER_AND_DELETE };    /* limits.deletion_mode */
@@ -78,6 +81,13 @@ void lp_conf_usage(struct lp_buf *out);         /* --help */
 void lp_conf_man(struct lp_buf *out);           /* the option part of logpulse.yaml(5), troff; used by man/ */
 /* Names of changed options that need a restart, separated by ", ", for the log line of a reload. */
 void lp_conf_restart_needed(const struct lp_conf *old_conf, const struct lp_conf *new_conf, struct lp_buf *out);
+
+struct lp_sampler;
+/* What tracing.* means for a process' own spans; off when nothing is exported. */
+void lp_conf_sampler(const struct lp_conf *conf, struct lp_sampler *ret_sampler);
+/* "name=value" of tracing.headers and .resource_attributes, both percent-encoded, as name, separator, value; the caller frees it.
+ * -EINVAL no name, a control character or not UTF-8; -ENOMEM. */
+int lp_conf_pair(const char *item, const char *separator, char **ret_pair);
 
 /* "5m", "1h30m", "7d", "250ms" -> ms.  "64KiB", "10MB", "1024" -> bytes.  -EINVAL, -ERANGE. */
 int lp_conf_parse_duration(const char *s, int64_t *ret_ms);

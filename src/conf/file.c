@@ -160,20 +160,12 @@ static bool check_tracing(const struct lp_conf *conf, struct lp_buf *error)
 {
 	struct lp_sampler sampler;
 
-	if (lp_sampler_parse(conf->tracing.sampling_ratio, &sampler) < 0) {
+	if (lp_sampler_parse(conf->tracing.sampling_ratio, true, &sampler) < 0) {
 		lp_buf_printf(error, "tracing.sampling_ratio: \"%.64s\" is not a number from 0 to 1", conf->tracing.sampling_ratio);
 		return false;
 	}
-	for (size_t i = 0; i < conf->tracing.headers.n; i++) {
-		const char *header = conf->tracing.headers.items[i], *equals = strchr(header, '=');
-
-		/* The text is not shown: it may be a secret. */
-		if (!equals || equals == header || strpbrk(header, "\r\n")) {
-			lp_buf_printf(error, "tracing.headers: item %zu is not name=value", i + 1);
-			return false;
-		}
-	}
-	return true;
+	return lp_conf_check_pairs("tracing.headers", &conf->tracing.headers, error) &&
+	       lp_conf_check_pairs("tracing.resource_attributes", &conf->tracing.resource_attributes, error);
 }
 
 static bool check_nets(const char *option, const struct lp_conf_list *list, struct lp_buf *error)

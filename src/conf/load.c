@@ -38,7 +38,10 @@ static int apply_env(struct lp_conf *conf, struct lp_buf *error)
 
 		if (!value || !*value)
 			continue;
-		r = set_from(conf, lp_conf_aliases[i].env, lp_conf_aliases[i].path, value, error);
+		if (!strncmp(lp_conf_aliases[i].env, "OTEL_", 5))
+			r = lp_conf_otel(conf, &lp_conf_aliases[i], value);
+		else
+			r = set_from(conf, lp_conf_aliases[i].env, lp_conf_aliases[i].path, value, error);
 		if (!strcmp(lp_conf_aliases[i].path, "auth.api_key"))
 			conf->auth.enabled = true;
 	}

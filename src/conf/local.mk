@@ -1,6 +1,6 @@
 noinst_LIBRARIES += src/conf/libconf.a
 src_conf_libconf_a_SOURCES = src/conf/conf.h src/conf/conf.def src/conf/conf-private.h \
-	src/conf/table.c src/conf/value.c src/conf/rules.c src/conf/file.c src/conf/load.c src/conf/print.c \
+	src/conf/table.c src/conf/value.c src/conf/rules.c src/conf/file.c src/conf/load.c src/conf/otel.c src/conf/print.c \
 	src/conf/yaml.c src/conf/yaml.h
 src_conf_libconf_a_CPPFLAGS = $(AM_CPPFLAGS) $(YAML_CFLAGS)
 

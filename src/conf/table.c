@@ -202,6 +202,7 @@ void lp_conf_free(struct lp_conf **conf)
 		else if (lp_conf_options[i].type == LP_CONF_RULES)
 			lp_conf_rules_clear(field);
 	}
+	lp_conf_list_clear(&(*conf)->warnings);
 	free(*conf);
 	*conf = NULL;
 }

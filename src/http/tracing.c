@@ -10,11 +10,7 @@
 
 void lp_tracing_load(struct lp_worker *worker)
 {
-	const struct lp_conf *conf = lp_worker_conf(worker);
-
-	worker->sampler.on = false;
-	if (conf->tracing.exporter != LP_TRACING_NONE)
-		(void)lp_sampler_parse(conf->tracing.sampling_ratio, &worker->sampler);         /* it was checked when it was loaded */
+	lp_conf_sampler(lp_worker_conf(worker), &worker->sampler);
 }
 
 void lp_tracing_begin(struct lp_worker *worker, struct lp_conn *conn, const h2o_req_t *req)

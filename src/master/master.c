@@ -70,6 +70,8 @@ static int answer(const struct lp_conf_args *args, struct lp_conf *conf, int r, 
 		return LP_EXIT_OK;
 	}
 	if (args->check) {
+		for (size_t i = 0; i < conf->warnings.n; i++)
+			fprintf(stderr, "logpulse: warning: %s\n", conf->warnings.items[i]);
 		puts("configuration is valid");
 		return LP_EXIT_OK;
 	}
@@ -198,6 +200,8 @@ int lp_master_main(int argc, char **argv)
 	lp_title_set("logpulse: master");
 	code = prepare(&master);
 	if (code == 0) {
+		for (size_t i = 0; i < conf->warnings.n; i++)
+			lp_log(LP_WARN, "configuration: %s", conf->warnings.items[i]);
 		lp_log(LP_INFO, "starting version=" PACKAGE_VERSION " workers=%u data=%s", master.workers, master.proc.data_dir);
 		code = lp_supervise(&master);
 	}

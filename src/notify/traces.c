@@ -1,5 +1,5 @@
 /* Spans out: takes what all processes put into their rings (shm/spans.h) and sends it to a collector by OTLP over HTTP
- * (JSON encoding of OTLP 1.x), or prints it.
+ * (otlp.h), or prints it.
  *
  * Guarantees: at most one export is under way, of at most BATCH spans; a collector that is dead or slow costs one log line,
  * an attempt every RETRY_MS and the spans that find their ring full, which are counted; nobody waits for it.  Headers are never
@@ -15,6 +15,7 @@
 #include "shm/spans.h"
 
 #include <errno.h>
+#include <libdeflate.h>
 #include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@
 #define POLL_MS 100
 #define RETRY_MS 5000
 #define CONNECT_MS 2000
-#define EXPORT_MS 10000
+#define GZIP_LEVEL 1                     /* a quarter of the bytes is enough */
 
 struct lp_spans {
 	struct lp_notify *notify;
@@ -34,8 +35,8 @@ struct lp_spans {
 	int64_t retry_ms;               /* after a failure: not before */
 	bool failing;                   /* it was said in the log */
 	char *url;
-	char **headers;
-	uint32_t n_headers;
+	char **headers, **attributes;   /* "name: value", "name=value" */
+	uint32_t n_headers, n_attributes;
 };
 
 static bool take_one(struct lp_notify *notify, struct lp_span *ret_span)
@@ -70,41 +71,83 @@ static void on_done(void *arg, const struct lp_transport_result *result)
 		if (!spans->failing)
 			lp_log(LP_WARN, "traces cannot be exported, going on without them status=%d reason=\"%s\"", result->status,
 			       result->error ? result->error : "refused");
-		spans->retry_ms = lp_clock_mono_ms() + RETRY_MS;
+		spans->retry_ms = lp_clock_mono_ms() + (result->retry_after_ms > RETRY_MS ? result->retry_after_ms : RETRY_MS);
 	} else if (spans->failing) {
 		lp_log(LP_INFO, "traces are exported again");
 	}
 	spans->failing = !good;
 }
 
+/* In place; what cannot be compressed for want of memory fails. */
+static void compress_body(struct lp_buf *out)
+{
+	struct libdeflate_compressor *compressor = libdeflate_alloc_compressor(GZIP_LEVEL);
+	struct lp_buf small = LP_BUF_INIT;
+	void *to = compressor ? lp_buf_reserve(&small, libdeflate_gzip_compress_bound(compressor, out->len)) : NULL;
+
+	if (to && !out->failed) {
+		small.len = libdeflate_gzip_compress(compressor, out->data, out->len, to, small.cap);
+		lp_buf_free(out);
+		*out = small;
+	} else {
+		lp_buf_free(&small);
+		out->failed = true;
+	}
+	libdeflate_free_compressor(compressor);
+}
+
+static int start_export(struct lp_spans *spans, const struct lp_buf *body)
+{
+	const struct lp_conf *conf = lp_notify_conf(spans->notify);
+	uint32_t n = spans->n_headers;
+	struct lp_transport_request request = {
+		.url = spans->url, .body = body->data, .len = body->len, .connect_timeout_ms = CONNECT_MS, .timeout_ms = conf->tracing.timeout,
+		.content_type = conf->tracing.protocol == LP_TRACING_JSON ? "application/json" : "application/x-protobuf",
+		.ca_file = *conf->tracing.ca_file ? conf->tracing.ca_file : NULL,
+	};
+	const char **headers = calloc(n + 1, sizeof *headers);
+	void *curl = lp_notify_curl(spans->notify);
+	int r = -ENOMEM;
+
+	if (headers && curl && !body->failed) {
+		if (n)
+			memcpy(headers, spans->headers, n * sizeof *headers);
+		if (conf->tracing.compression == LP_TRACING_GZIP)
+			headers[n++] = "Content-Encoding: gzip";
+		request.headers = headers;
+		request.n_headers = n;
+		r = lp_transport_start(curl, &request, on_done, spans, &spans->transport);
+	}
+	free(headers);
+	return r;
+}
+
 static void export_batch(struct lp_spans *spans)
 {
 	const struct lp_conf *conf = lp_notify_conf(spans->notify);
-	const struct lp_otlp_resource resource = { .service_name = conf->tracing.service_name, .service_version = PACKAGE_VERSION };
+	const struct lp_otlp_resource resource = {
+		.service_name = conf->tracing.service_name, .service_version = PACKAGE_VERSION,
+		.attributes = (const char *const *)spans->attributes, .n_attributes = spans->n_attributes,
+	};
 	struct lp_buf out = LP_BUF_INIT;
 	struct lp_otlp otlp = { .n = 0 };
 	struct lp_span span;
-	int r = -ENOMEM;
+	int r;
 
 	while (otlp.n < BATCH && take_one(spans->notify, &span)) {
 		if (otlp.n == 0)
-			lp_otlp_begin(&otlp, &out, true, &resource);
+			lp_otlp_begin(&otlp, &out, conf->tracing.protocol == LP_TRACING_JSON, &resource);
 		lp_otlp_add(&otlp, &span);
 	}
 	if (otlp.n == 0)
 		return;
 	lp_otlp_end(&otlp);
-	struct lp_transport_request request = {
-		.url = spans->url, .headers = (const char *const *)spans->headers, .n_headers = spans->n_headers,
-		.body = out.data, .len = out.len, .connect_timeout_ms = CONNECT_MS, .timeout_ms = EXPORT_MS,
-	};
-	void *curl = lp_notify_curl(spans->notify);
-
+	if (conf->tracing.compression == LP_TRACING_GZIP)
+		compress_body(&out);
 	spans->in_flight = otlp.n;
-	if (curl && !out.failed)
-		r = lp_transport_start(curl, &request, on_done, spans, &spans->transport);
+	r = start_export(spans, &out);
 	if (r < 0) {
-		struct lp_transport_result result = { .error = strerror(-r) };
+		struct lp_transport_result result = { .error = strerror(-r), .retry_after_ms = -1 };
 
 		on_done(spans, &result);
 	}
@@ -136,79 +179,53 @@ static void print_all(struct lp_spans *spans)
 
 /* ---- the module ---- */
 
+static void free_texts(char **texts, uint32_t *n)
+{
+	for (uint32_t i = 0; i < *n; i++)
+		free(texts[i]);
+	free(texts);
+	*n = 0;
+}
+
 static void forget(struct lp_spans *spans)
 {
-	for (uint32_t i = 0; i < spans->n_headers; i++)
-		free(spans->headers[i]);
-	free(spans->headers);
+	free_texts(spans->headers, &spans->n_headers);
+	free_texts(spans->attributes, &spans->n_attributes);
 	free(spans->url);
-	spans->headers = NULL;
-	spans->n_headers = 0;
+	spans->headers = spans->attributes = NULL;
 	spans->url = NULL;
 }
 
-static int hex_value(char c)
+/* The list was checked when it was loaded. */
+static int take_pairs(const struct lp_conf_list *list, const char *separator, char ***ret_texts, uint32_t *n)
 {
-	if (c >= '0' && c <= '9')
-		return c - '0';
-	c |= 0x20;
-	return c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
-}
+	char **texts = *ret_texts = calloc(list->n + 1, sizeof *texts);
+	int r = texts ? 0 : -ENOMEM;
 
-/* "name=value" with the value percent-encoded, as OTEL_EXPORTER_OTLP_HEADERS has it; NULL when it would break the request. */
-static char *make_header(const char *text)
-{
-	size_t name = strcspn(text, "="), n = name;
-	char *header = malloc(strlen(text) + 3);
-
-	if (!header)
-		return NULL;
-	memcpy(header, text, name);
-	header[n++] = ':';
-	header[n++] = ' ';
-	for (const char *p = text + name + (text[name] == '='); *p; p++) {
-		int high = *p == '%' ? hex_value(p[1]) : -1, low = high >= 0 ? hex_value(p[2]) : -1;
-
-		header[n++] = low >= 0 ? (char)(high << 4 | low) : *p;
-		p += low >= 0 ? 2 : 0;
-		if ((unsigned char)header[n - 1] < ' ') {
-			free(header);
-			return NULL;
-		}
+	for (size_t i = 0; i < list->n && r == 0; i++) {
+		r = lp_conf_pair(list->items[i], separator, &texts[i]);
+		*n += r == 0;
 	}
-	header[n] = '\0';
-	return header;
+	return r;
 }
 
 static int load(struct lp_spans *spans)
 {
 	const struct lp_conf *conf = lp_notify_conf(spans->notify);
 	const char *own = conf->tracing.traces_endpoint, *base = conf->tracing.endpoint;
-	struct lp_sampler *sampler = &spans->notify->sampler;
 	size_t len = strlen(base);
+	int r;
 
 	forget(spans);
-	sampler->on = false;
-	if (conf->tracing.exporter != LP_TRACING_NONE)
-		(void)lp_sampler_parse(conf->tracing.sampling_ratio, sampler);  /* it was checked when it was loaded */
+	lp_conf_sampler(conf, &spans->notify->sampler);
 	while (len > 0 && base[len - 1] == '/')
 		len--;
 	if (*own ? asprintf(&spans->url, "%s", own) < 0 : asprintf(&spans->url, "%.*s/v1/traces", (int)len, base) < 0) {
 		spans->url = NULL;
 		return -ENOMEM;
 	}
-	spans->headers = calloc(conf->tracing.headers.n + 1, sizeof spans->headers[0]);
-	if (!spans->headers)
-		return -ENOMEM;
-	for (size_t i = 0; i < conf->tracing.headers.n; i++) {
-		char *header = make_header(conf->tracing.headers.items[i]);
-
-		if (header)
-			spans->headers[spans->n_headers++] = header;
-		else
-			lp_log(LP_ERROR, "tracing.headers: left out, a control character is in it item=%zu", i + 1);
-	}
-	return 0;
+	r = take_pairs(&conf->tracing.headers, ": ", &spans->headers, &spans->n_headers);
+	return r < 0 ? r : take_pairs(&conf->tracing.resource_attributes, "=", &spans->attributes, &spans->n_attributes);
 }
 
 static int traces_start(struct lp_notify *notify)

@@ -251,11 +251,7 @@ static void look_for_broken(struct lp_writer *writer)
 
 void lp_writer_load_tracing(struct lp_writer *writer)
 {
-	const struct lp_conf *conf = writer->proc->conf;
-
-	writer->sampler.on = false;
-	if (conf->tracing.exporter != LP_TRACING_NONE)
-		(void)lp_sampler_parse(conf->tracing.sampling_ratio, &writer->sampler);
+	lp_conf_sampler(writer->proc->conf, &writer->sampler);
 }
 
 /* A trace of its own: many pushes share a commit, and link to it. */

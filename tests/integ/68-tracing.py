@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Traces: an OTLP receiver decodes the spans, their parents and links are right, of requests, tails, rules and web hooks; sampling,
 standard output, a dead and a hanging collector."""
-import http.server, json, os, re, sys, threading, time
+import gzip, http.server, json, os, re, socket, struct, sys, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 from hookstub import HookStub
@@ -9,17 +9,26 @@ from wsclient import *
 
 
 class Collector(threading.Thread):
-    """OTLP over HTTP, JSON encoding; keeps every span with the attributes as a dictionary."""
+    """OTLP over HTTP, both encodings; keeps every span with the attributes as a dictionary."""
 
     def __init__(self, port):
         super().__init__(daemon=True)
         self.spans, self.headers, self.resource = [], [], {}
+        self.bodies = []
         me = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_POST(self):
-                body = json.loads(self.rfile.read(int(self.headers['content-length'])))
-                assert self.path == '/v1/traces' and self.headers['content-type'] == 'application/json'
+                body = self.rfile.read(int(self.headers['content-length']))
+                assert self.path == '/v1/traces'
+                if self.headers.get('content-encoding') == 'gzip':
+                    body = gzip.decompress(body)
+                me.bodies.append(body)
+                if self.headers['content-type'] == 'application/x-protobuf':
+                    body = from_protobuf(body)
+                else:
+                    assert self.headers['content-type'] == 'application/json', self.headers
+                    body = json.loads(body)
                 for r in body['resourceSpans']:
                     me.resource = attributes(r['resource']['attributes'])
                     for s in r['scopeSpans']:
@@ -41,6 +50,67 @@ class Collector(threading.Thread):
         return [s for s in list(self.spans) if s['traceId'] == trace]
 
 
+def fields(data):
+    """[(number, value)] of a protobuf message: integers, eight bytes as an integer, bytes."""
+    at, out = 0, []
+
+    def varint():
+        nonlocal at
+        v = shift = 0
+        while True:
+            b = data[at]
+            at += 1
+            v |= (b & 127) << shift
+            shift += 7
+            if b < 128:
+                return v
+    while at < len(data):
+        key = varint()
+        if key & 7 == 0:
+            v = varint()
+        elif key & 7 == 1:
+            v = struct.unpack('<Q', data[at:at + 8])[0]
+            at += 8
+        else:
+            assert key & 7 == 2, key
+            n = varint()
+            assert at + n <= len(data), (at, n, len(data))
+            v = data[at:at + n]
+            at += n
+        out.append((key >> 3, v))
+    return out
+
+
+def from_protobuf(data):
+    """An ExportTraceServiceRequest in the shape of the JSON encoding."""
+    def all_of(m, n):
+        return [v for k, v in fields(m) if k == n]
+
+    def attrs(ms):
+        out = []
+        for m in ms:
+            (kind, v), = fields(all_of(m, 2)[0])
+            assert kind in (1, 3), kind
+            out.append({'key': all_of(m, 1)[0].decode(), 'value': {'stringValue': v.decode()} if kind == 1 else {'intValue': str(v)}})
+        return out
+
+    def span(m):
+        f = dict(fields(m))
+        s = {'traceId': f[1].hex(), 'spanId': f[2].hex(), 'name': f[5].decode(), 'kind': f[6], 'startTimeUnixNano': str(f[7]),
+             'endTimeUnixNano': str(f[8]), 'attributes': attrs(all_of(m, 9)), 'status': {}}
+        if 4 in f:
+            s['parentSpanId'] = f[4].hex()
+        if 13 in f:
+            s['links'] = [{'traceId': dict(fields(x))[1].hex(), 'spanId': dict(fields(x))[2].hex()} for x in all_of(m, 13)]
+        if 15 in f:
+            status = dict(fields(f[15]))
+            s['status'] = {'code': status[3], **({'message': status[2].decode()} if 2 in status else {})}
+        return s
+    return {'resourceSpans': [{'resource': {'attributes': attrs(all_of(all_of(r, 1)[0], 1))},
+                               'scopeSpans': [{'spans': [span(x) for x in all_of(scope, 2)]} for scope in all_of(r, 2)]}
+                              for r in all_of(data, 1)]}
+
+
 def attributes(a):
     return {x['key']: x['value'].get('stringValue', x['value'].get('intValue')) for x in a}
 
@@ -60,6 +130,7 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 
     assert s.push([({'app': 'a'}, [(now + i, 'line %d' % i) for i in range(20)])], headers={'traceparent': parent}).status == 204
     wait_for('the spans of the push', lambda: len(c.of(trace)) >= 3)
     assert c.resource['service.name'] == 'shop-logs' and c.resource['service.version'], c.resource
+    assert c.headers[0]['Content-Type'] == 'application/x-protobuf', c.headers[0]
     assert c.headers[0]['x-team'] == 'a b' and c.headers[0]['x-secret'] == 'tok', c.headers[0]
     spans = {x['name']: x for x in c.of(trace)}
     assert set(spans) == {'push', 'decode', 'wait for commit'} and len(c.of(trace)) == 3, spans
@@ -153,7 +224,9 @@ def hook_spans(name):
 port = free_port()
 c = Collector(port)
 c.start()
-with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 'http://127.0.0.1:%d' % port}) as s:
+with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_TRACES_ENDPOINT': 'http://127.0.0.1:%d/v1/traces' % port,
+                 'OTEL_EXPORTER_OTLP_TRACES_PROTOCOL': 'http/json', 'OTEL_EXPORTER_OTLP_COMPRESSION': 'gzip', 'OTEL_TRACES_SAMPLER': 'jaeger',
+                 'OTEL_RESOURCE_ATTRIBUTES': 'deployment.environment=pro%3dd,service.name=from-there'}) as s:
     stub = HookStub()
     stub.answers['/ops?key=Sesam'] = 503
     for name, text in (('rules', RULES), ('hooks', HOOKS % dict(url=stub.url, dead=free_port()))):
@@ -225,9 +298,36 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 
     assert s.stop() == 0
     w.sock.close()
     assert [x['attributes']['http.route'] for x in c.of(trace)] == ['/stream'], c.of(trace)
+    assert c.headers[0]['Content-Encoding'] == 'gzip' and c.headers[0]['Content-Type'] == 'application/json', c.headers[0]
+    assert c.resource['service.name'] == 'from-there' and c.resource['deployment.environment'] == 'pro=d', c.resource
     text = json.dumps(c.spans) + open(s.log_path).read()
+    assert text.count('configuration: OTEL_TRACES_SAMPLER is ignored: ') == 1
     assert 'Sesam' not in text and stub.url not in text
     stub.close()
+
+# A collector that takes the connection and says nothing: nobody notices, and the end does not wait for it.
+with socket.socket() as deaf, Server(options={'tracing.timeout': '300ms'}, workers=1,
+                                     env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_PROTOCOL': 'grpc'}) as s:
+    deaf.bind(('127.0.0.1', 0))
+    deaf.listen()
+    s.options['tracing.endpoint'] = 'http://127.0.0.1:%d' % deaf.getsockname()[1]
+    s.start()
+    for i in range(20):
+        assert s.push([({'app': 'a'}, [(now + 2000 + i, 'x')])], timeout=10).status == 204
+        assert s.get('/labels', timeout=10).status == 200
+    wait_for('the export to be given up', lambda: s.metric('logpulse_trace_spans_dropped_total') > 0)
+    began = time.monotonic()
+    assert s.stop() == 0
+    assert time.monotonic() - began < 3 * SLOW, 'the end waited for the collector'
+    log = open(s.log_path).read()
+    assert log.count('traces cannot be exported') == 1 and 'OTEL_EXPORTER_OTLP_PROTOCOL is ignored' in log, log[-2000:]
+
+# The caller does not decide when it is told so.
+with Server(env={'OTEL_TRACES_EXPORTER': 'console', 'OTEL_TRACES_SAMPLER': 'always_off'}, workers=1) as s:
+    s.start()
+    assert s.get('/labels', headers={'traceparent': traceparent(0x43)[0]}).status == 200
+    assert s.stop() == 0
+    assert 'traceId' not in open(s.log_path).read()
 
 # Ratio 0: only what a caller traces.  On standard output, one object a line.
 with Server(options={'tracing.exporter': 'stdout', 'tracing.sampling_ratio': '0'}, workers=1) as s:

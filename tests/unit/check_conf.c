@@ -390,6 +390,97 @@ START_TEST(options_at_the_top)
 }
 END_TEST
 
+static void otel(const char *name, const char *value)
+{
+	setenv(name, value, 1);
+	ck_assert_int_eq(load("tracing: {exporter: otlp, sampling_ratio: 0.5, headers: [a=b]}\n", NULL, NULL, NULL), 0);
+	unsetenv(name);
+}
+
+static void ignored(const char *name, const char *value, const char *warning)
+{
+	otel(name, value);
+	ck_assert_uint_eq(conf->warnings.n, 1);
+	ck_assert_str_eq(conf->warnings.items[0], warning);
+}
+
+/* The standard variables: what we have an option for counts, the rest is a warning and nothing else. */
+START_TEST(opentelemetry_variables)
+{
+	static const struct { const char *name, *ratio; bool parent_based; } samplers[] = {
+		{ "always_on", "1", false }, { "always_off", "0", false }, { "traceidratio", "0.5", false },
+		{ "parentbased_always_on", "1", true }, { "parentbased_always_off", "0", true }, { "parentbased_traceidratio", "0.5", true },
+	};
+
+	for (size_t i = 0; i < sizeof samplers / sizeof *samplers; i++) {
+		otel("OTEL_TRACES_SAMPLER", samplers[i].name);
+		ck_assert_uint_eq(conf->warnings.n, 0);
+		ck_assert_str_eq(conf->tracing.sampling_ratio, samplers[i].ratio);
+		ck_assert(conf->tracing.parent_based == samplers[i].parent_based);
+	}
+	otel("OTEL_TRACES_SAMPLER_ARG", "0.25");
+	ck_assert_str_eq(conf->tracing.sampling_ratio, "0.25");
+	otel("OTEL_SDK_DISABLED", "True");
+	ck_assert_int_eq(conf->tracing.exporter, LP_TRACING_NONE);
+	otel("OTEL_SDK_DISABLED", "false");
+	ck_assert_int_eq(conf->tracing.exporter, LP_TRACING_OTLP);
+	otel("OTEL_EXPORTER_OTLP_TIMEOUT", "1500");
+	ck_assert_int_eq(conf->tracing.timeout, 1500);
+	otel("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json");
+	ck_assert_int_eq(conf->tracing.protocol, LP_TRACING_JSON);
+	otel("OTEL_EXPORTER_OTLP_TRACES_COMPRESSION", "gzip");
+	ck_assert_int_eq(conf->tracing.compression, LP_TRACING_GZIP);
+	setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x=2", 1);
+	otel("OTEL_EXPORTER_OTLP_HEADERS", "x=1,y=1");
+	ck_assert(conf->tracing.headers.n == 1 && !strcmp(conf->tracing.headers.items[0], "x=2"));
+	unsetenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS");
+	otel("OTEL_RESOURCE_ATTRIBUTES", "host.name=h%3d1, service.name=from%20there");
+	ck_assert_str_eq(conf->tracing.service_name, "from there");
+	setenv("OTEL_SERVICE_NAME", "wins", 1);
+	otel("OTEL_RESOURCE_ATTRIBUTES", "service.name=from%20there");
+	ck_assert_str_eq(conf->tracing.service_name, "wins");
+	unsetenv("OTEL_SERVICE_NAME");
+	/* Our own name wins. */
+	setenv("LOGPULSE_TRACING_TIMEOUT", "3s", 1);
+	otel("OTEL_EXPORTER_OTLP_TIMEOUT", "1500");
+	ck_assert_int_eq(conf->tracing.timeout, 3000);
+	unsetenv("LOGPULSE_TRACING_TIMEOUT");
+
+	ignored("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc", "OTEL_EXPORTER_OTLP_PROTOCOL is ignored: \"grpc\" is none of http/protobuf, http/json; a "
+		"collector takes these on its port for HTTP, mostly 4318");
+	ignored("OTEL_TRACES_EXPORTER", "zipkin", "OTEL_TRACES_EXPORTER is ignored: \"zipkin\" is none of none, otlp, stdout, console");
+	ck_assert_int_eq(conf->tracing.exporter, LP_TRACING_OTLP);
+	ignored("OTEL_TRACES_SAMPLER", "jaeger_remote", "OTEL_TRACES_SAMPLER is ignored: \"jaeger_remote\" is none of always_on, always_off, "
+		"traceidratio, parentbased_always_on, parentbased_always_off, parentbased_traceidratio");
+	ignored("OTEL_TRACES_SAMPLER_ARG", "2", "OTEL_TRACES_SAMPLER_ARG is ignored: \"2\" is not a number from 0 to 1");
+	ck_assert_str_eq(conf->tracing.sampling_ratio, "0.5");
+	ignored("OTEL_EXPORTER_OTLP_HEADERS", "x=1,secret", "OTEL_EXPORTER_OTLP_HEADERS is ignored: headers: item 2 is not name=value, or not text");
+	ck_assert(conf->tracing.headers.n == 1 && !strcmp(conf->tracing.headers.items[0], "a=b"));
+	ignored("OTEL_EXPORTER_OTLP_HEADERS", "x=a%0d%0ab", "OTEL_EXPORTER_OTLP_HEADERS is ignored: headers: item 1 is not name=value, or not text");
+	ignored("OTEL_RESOURCE_ATTRIBUTES", "a=%ff", "OTEL_RESOURCE_ATTRIBUTES is ignored: resource_attributes: item 1 is not name=value, or not text");
+	ignored("OTEL_EXPORTER_OTLP_TIMEOUT", "1s", "OTEL_EXPORTER_OTLP_TIMEOUT is ignored: \"1s\" is not a number of milliseconds");
+	ignored("OTEL_EXPORTER_OTLP_TIMEOUT", "0", "OTEL_EXPORTER_OTLP_TIMEOUT is ignored: 0ms is out of range 100ms..5m");
+	refused("tracing: {resource_attributes: [a]}\n", "tracing.resource_attributes: item 1 is not name=value, or not text");
+}
+END_TEST
+
+START_TEST(pairs_are_decoded)
+{
+	char *pair = NULL;
+
+	ck_assert_int_eq(lp_conf_pair("a%2Db=c=d%20%e2%82%ac%2", ": ", &pair), 0);
+	ck_assert_str_eq(pair, "a-b: c=d \xe2\x82\xac%2");
+	free(pair);
+	ck_assert_int_eq(lp_conf_pair("a=", "=", &pair), 0);
+	ck_assert_str_eq(pair, "a=");
+	free(pair);
+	ck_assert_int_eq(lp_conf_pair("=a", "=", &pair), -EINVAL);
+	ck_assert_int_eq(lp_conf_pair("a", "=", &pair), -EINVAL);
+	ck_assert_int_eq(lp_conf_pair("a=%00", "=", &pair), -EINVAL);
+	ck_assert_int_eq(lp_conf_pair("a%0a=b", "=", &pair), -EINVAL);
+}
+END_TEST
+
 int main(void)
 {
 	const TTest *const tests[] = {
@@ -397,6 +488,7 @@ int main(void)
 		environment_wins_over_file, flags_win, wrong_command_line_is_usage, missing_file_is_refused, pairs_must_agree,
 		key_file_gives_its_first_line, printed_configuration_loads_again, shipped_example_equals_the_defaults,
 		restart_names_what_a_reload_cannot_take, help_and_manual_name_everything, options_at_the_top,
+		opentelemetry_variables, pairs_are_decoded,
 	};
 	Suite *suite = suite_create("conf");
 	TCase *tcase = tcase_create("all");

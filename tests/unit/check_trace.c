@@ -48,10 +48,10 @@ START_TEST(sampling)
 	unsigned kept = 0;
 
 	for (size_t i = 0; i < LP_ARRAY_LEN(bad); i++)
-		ck_assert_msg(lp_sampler_parse(bad[i], &untouched) == -EINVAL, "%s", bad[i]);
-	ck_assert_int_eq(lp_sampler_parse("1", &all), 0);
-	ck_assert_int_eq(lp_sampler_parse("0", &none), 0);
-	ck_assert_int_eq(lp_sampler_parse("0.25", &part), 0);
+		ck_assert_msg(lp_sampler_parse(bad[i], true, &untouched) == -EINVAL, "%s", bad[i]);
+	ck_assert_int_eq(lp_sampler_parse("1", true, &all), 0);
+	ck_assert_int_eq(lp_sampler_parse("0", true, &none), 0);
+	ck_assert_int_eq(lp_sampler_parse("0.25", true, &part), 0);
 	for (unsigned i = 0; i < 4000; i++) {
 		lp_trace_commit(12345, i, &a);
 		kept += lp_sampler_takes(&part, a.trace);
@@ -70,6 +70,13 @@ START_TEST(sampling)
 	ck_assert(trace.sampled && trace.parent[0] == 0xb7 && memcmp(trace.parent, trace.id.span, 8));
 	lp_trace_begin(&all, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", 55, &trace);
 	ck_assert(!trace.sampled);
+	/* Unless it was told not to listen; the trace and the parent are the caller's all the same. */
+	none.parent_based = all.parent_based = false;
+	lp_trace_begin(&none, GOOD, strlen(GOOD), &trace);
+	ck_assert(!trace.sampled);
+	lp_trace_begin(&all, "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-00", 55, &trace);
+	ck_assert(trace.sampled && trace.parent[0] == 0xb7 && trace.id.trace[0] == 0x0a);
+	none.parent_based = all.parent_based = true;
 	lp_trace_begin(&none, NULL, 0, &trace);
 	ck_assert(!trace.sampled);
 	lp_trace_begin(&all, "nonsense", 8, &trace);

@@ -1,19 +1,27 @@
 /* Counters: one row of 64-bit cells per slot; a histogram takes several cells.
  *
  * Guarantees: adding is one relaxed atomic operation, wait-free, from any thread of the row's process.  A reader may see
- * a moment in between of several cells, never a torn one.  If the process dies here nothing is left half done. */
+ * a moment in between of several cells, never a torn one.  If the process dies here nothing is left half done.
+ * An exemplar is several cells with a sequence number, odd while they change (a seqlock, as in pairs.c); if the process dies then, the
+ * exemplar is unseen until its successor writes another one. */
 #include "shm/stat.h"
 
 #include "common/assert.h"
 #include "common/bytes.h"
+#include "common/clock.h"
 #include "common/prom.h"
 #include "shm/region-private.h"
 
 #include <string.h>
 
-/* Histogram cells: LP_HIST_BUCKETS counts (not cumulative), then the sum in microseconds. */
-#define HIST_CELLS (LP_HIST_BUCKETS + 1)
+/* Histogram cells: LP_HIST_BUCKETS counts (not cumulative), the sum in microseconds, the exemplar's sequence number and words. */
 #define HIST_SUM LP_HIST_BUCKETS
+#define HIST_SEQ (HIST_SUM + 1)
+#define HIST_WORDS (HIST_SEQ + 1)
+#define EXEMPLAR_WORDS (sizeof(struct lp_prom_exemplar) / 8)
+#define HIST_CELLS (HIST_WORDS + (int)EXEMPLAR_WORDS)
+#define EXEMPLAR_NS (15 * LP_NS_PER_SEC) /* a slower one is kept for so long */
+_Static_assert(sizeof(struct lp_prom_exemplar) % 8 == 0, "copied by words");
 
 enum cell {
 #define LP_STAT(id, kind, name, labels, help) CELL_##id,
@@ -71,15 +79,63 @@ void lp_stat_set(struct lp_stat_row *row, enum lp_stat id, uint64_t v)
 	atomic_store_explicit(&row->cells[infos[id].cell], v, memory_order_relaxed);
 }
 
-void lp_stat_observe_us(struct lp_stat_row *row, enum lp_stat id, uint64_t us)
+static unsigned bucket_of(uint64_t us)
 {
 	unsigned bucket = 0;
 
-	LP_ASSERT((unsigned)id < LP_STAT_COUNT && infos[id].kind == HISTOGRAM);
 	while (us > bounds_us[bucket])
 		bucket++;
-	atomic_fetch_add_explicit(&row->cells[infos[id].cell + bucket], 1, memory_order_relaxed);
+	return bucket;
+}
+
+void lp_stat_observe_us(struct lp_stat_row *row, enum lp_stat id, uint64_t us)
+{
+	LP_ASSERT((unsigned)id < LP_STAT_COUNT && infos[id].kind == HISTOGRAM);
+	atomic_fetch_add_explicit(&row->cells[infos[id].cell + bucket_of(us)], 1, memory_order_relaxed);
 	atomic_fetch_add_explicit(&row->cells[infos[id].cell + HIST_SUM], us, memory_order_relaxed);
+}
+
+static bool read_exemplar(const _Atomic uint64_t *cells, struct lp_prom_exemplar *ret_exemplar)
+{
+	uint64_t words[EXEMPLAR_WORDS], seq = atomic_load_explicit(&cells[HIST_SEQ], memory_order_acquire);
+
+	if (!seq || seq & 1)
+		return false;
+	for (unsigned w = 0; w < EXEMPLAR_WORDS; w++)
+		words[w] = atomic_load_explicit(&cells[HIST_WORDS + w], memory_order_acquire);  /* partner: lp_stat_exemplar() */
+	if (atomic_load_explicit(&cells[HIST_SEQ], memory_order_relaxed) != seq)
+		return false;
+	memcpy(ret_exemplar, words, sizeof *ret_exemplar);
+	return true;
+}
+
+void lp_stat_exemplar(struct lp_stat_row *row, enum lp_stat id, uint64_t us, const uint8_t trace[16])
+{
+	struct lp_prom_exemplar exemplar = { .us = us, .at_ns = lp_clock_real_ns() }, old = { .at_ns = 0 };
+	uint64_t words[EXEMPLAR_WORDS], seq;
+	_Atomic uint64_t *cells;
+
+	LP_ASSERT((unsigned)id < LP_STAT_COUNT && infos[id].kind == HISTOGRAM);
+	cells = &row->cells[infos[id].cell];
+	if (read_exemplar(cells, &old) && us < old.us && exemplar.at_ns - old.at_ns < EXEMPLAR_NS && exemplar.at_ns > old.at_ns)
+		return;
+	seq = atomic_load_explicit(&cells[HIST_SEQ], memory_order_relaxed) | 1;
+	memcpy(exemplar.trace, trace, sizeof exemplar.trace);
+	memcpy(words, &exemplar, sizeof words);
+	atomic_store_explicit(&cells[HIST_SEQ], seq, memory_order_relaxed);
+	for (unsigned w = 0; w < EXEMPLAR_WORDS; w++)
+		atomic_store_explicit(&cells[HIST_WORDS + w], words[w], memory_order_release);  /* whoever sees it sees the odd number */
+	atomic_store_explicit(&cells[HIST_SEQ], seq + 1, memory_order_release);
+}
+
+/* The newest one of each bucket. */
+static void collect_exemplars(struct lp_region *region, unsigned cell, struct lp_prom_exemplar newest[LP_HIST_BUCKETS])
+{
+	struct lp_prom_exemplar exemplar;
+
+	for (uint32_t slot = 0; slot < region->want.slots; slot++)
+		if (read_exemplar(&lp_stat_row(region, slot)->cells[cell], &exemplar) && exemplar.at_ns > newest[bucket_of(exemplar.us)].at_ns)
+			newest[bucket_of(exemplar.us)] = exemplar;
 }
 
 /* One cell over all slots. */
@@ -134,14 +190,17 @@ void lp_stat_clear_gauges(struct lp_region *region, uint32_t slot)
 static void write_histogram(struct lp_region *region, const struct lp_prom *prom, const char *name, const char *labels,
 			    const struct stat_info *first, const struct stat_info *last)
 {
+	struct lp_prom_exemplar exemplars[LP_HIST_BUCKETS] = { 0 };
 	uint64_t counts[LP_HIST_BUCKETS] = { 0 }, sum_us = 0;
 
 	for (const struct stat_info *info = first; info <= last; info++) {
 		for (unsigned i = 0; i < LP_HIST_BUCKETS; i++)
 			counts[i] += sum_cell(region, info->cell + i, COUNTER);
 		sum_us += sum_cell(region, info->cell + HIST_SUM, COUNTER);
+		if (prom->openmetrics)
+			collect_exemplars(region, info->cell, exemplars);
 	}
-	lp_prom_histogram(prom, name, labels, counts, bounds, LP_HIST_BUCKETS, sum_us);
+	lp_prom_histogram(prom, name, labels, counts, bounds, LP_HIST_BUCKETS, sum_us, exemplars);
 }
 
 void lp_stat_write_sum(struct lp_region *region, const struct lp_prom *prom, const char *name, enum lp_stat first,

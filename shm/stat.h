@@ -22,6 +22,9 @@ struct lp_stat_row *lp_stat_row(struct lp_region *region, uint32_t slot);
 void lp_stat_add(struct lp_stat_row *row, enum lp_stat id, uint64_t n);
 void lp_stat_set(struct lp_stat_row *row, enum lp_stat id, uint64_t v);        /* gauges */
 void lp_stat_observe_us(struct lp_stat_row *row, enum lp_stat id, uint64_t us); /* histograms */
+/* What was observed just now belongs to this trace.  A histogram of a process keeps one: the slowest of about 15 s, for the slow are who is
+ * asked about; OpenMetrics shows the newest of each bucket.  Process: the row's owner, one thread of it. */
+void lp_stat_exemplar(struct lp_stat_row *row, enum lp_stat id, uint64_t us, const uint8_t trace[16]);
 
 uint64_t lp_stat_sum(struct lp_region *region, enum lp_stat id);
 uint64_t lp_stat_get(struct lp_region *region, uint32_t slot, enum lp_stat id);

@@ -14,8 +14,16 @@ struct lp_prom {
 void lp_prom_head(const struct lp_prom *prom, const char *name, const char *type, const char *help);
 /* A label's value with its quotes; what the format cannot carry is escaped. */
 void lp_prom_value(const struct lp_prom *prom, const char *s, size_t n);
-/* The whole buckets of a histogram: n counts, not cumulative, the last one is +Inf.  labels: "" or `a="b"`. */
+/* An observation whose trace is known. */
+struct lp_prom_exemplar {
+	uint8_t trace[16];
+	uint64_t us;
+	int64_t at_ns;                  /* since 1970; 0: none */
+};
+
+/* The whole buckets of a histogram: n counts, not cumulative, the last one is +Inf.  labels: "" or `a="b"`.  exemplars: NULL, or one
+ * for each bucket, which only OpenMetrics has. */
 void lp_prom_histogram(const struct lp_prom *prom, const char *name, const char *labels, const uint64_t *counts,
-		       const char *const *bounds, size_t n, uint64_t sum_us);
+		       const char *const *bounds, size_t n, uint64_t sum_us, const struct lp_prom_exemplar *exemplars);
 
 #endif

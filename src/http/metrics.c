@@ -221,7 +221,7 @@ static void write_handler(struct lp_worker *worker, const struct lp_prom *prom, 
 			snprintf(labels, sizeof labels, "endpoint=\"%s\",method=\"%s\"", path, handler_methods[m]);
 			if (what == 'd')
 				lp_prom_histogram(prom, name, labels, sum.buckets, lp_routestat_bounds, LP_ROUTESTAT_BUCKETS,
-						  sum.sum_us);
+						  sum.sum_us, NULL);
 			else
 				lp_buf_printf(prom->out, "%s{%s} %llu\n", name, labels,
 					      (unsigned long long)(what == 'e' ? sum.errors : n));

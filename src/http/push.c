@@ -107,6 +107,7 @@ static void answer(struct lp_push *push)
 	struct lp_worker *worker = push->worker;
 	h2o_req_t *req = push->req;
 	char body[48];
+	uint64_t us;
 	int n;
 
 	LP_FAULT("worker-answer");
@@ -117,7 +118,10 @@ static void answer(struct lp_push *push)
 	}
 	if (push->published_ns)
 		lp_tracing_push(worker, req, push->started_ns, push->published_ns, push->accepted, (int64_t)push->text_bytes);
-	lp_stat_observe_us(worker->stat, LP_STAT_PUSH_SECONDS, (uint64_t)(lp_clock_mono_ns() - push->started_ns) / 1000);
+	us = (uint64_t)(lp_clock_mono_ns() - push->started_ns) / 1000;
+	lp_stat_observe_us(worker->stat, LP_STAT_PUSH_SECONDS, us);
+	if (worker->sampler.on && lp_request_trace(req))
+		lp_stat_exemplar(worker->stat, LP_STAT_PUSH_SECONDS, us, lp_request_trace(req)->id.trace);
 	if (push->status >= 400) {
 		rejected(push);
 		if (push->status == 429)

@@ -339,13 +339,14 @@ static void count_result(struct lp_job *job)
 {
 	struct lp_worker *worker = job->worker;
 	const struct lp_query_stats *stats = lp_query_stats(job->query);
-	int64_t ms = (lp_clock_mono_ns() - job->started_ns) / LP_NS_PER_MS;
+	int64_t us = (lp_clock_mono_ns() - job->started_ns) / 1000, ms = us / 1000;
 	int64_t slow = lp_worker_conf(worker)->query.slow_query_threshold;
 
-	lp_stat_observe_us(worker->stat, LP_STAT_QUERY_ORIGINAL_SECONDS + job->kind,
-			   (uint64_t)(lp_clock_mono_ns() - job->started_ns) / 1000);
-	if (job->trace.sampled)
+	lp_stat_observe_us(worker->stat, LP_STAT_QUERY_ORIGINAL_SECONDS + job->kind, (uint64_t)us);
+	if (job->trace.sampled) {
+		lp_stat_exemplar(worker->stat, LP_STAT_QUERY_ORIGINAL_SECONDS + job->kind, (uint64_t)us, job->trace.id.trace);
 		lp_query_spans_put(worker->proc->region, worker->proc->slot, &job->trace, job->started_ns, stats);
+	}
 	if (job->status >= 400 || !job->complete)
 		lp_stat_add(worker->stat, LP_STAT_QUERY_ERRORS, 1);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_LINES_SCANNED, stats->lines_scanned);

@@ -164,6 +164,18 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_ENDPOINT': 
     assert order == sorted(order) or max(a - b for a, b in zip(order, order[1:])) < slack, order
     assert spans['scan']['attributes']['logpulse.lines'] == '20', spans['scan']
 
+    # Exemplars of both, for who asks for OpenMetrics; the slowest request of a while is the one that is named.
+    om = s.get('/metrics', headers={'Accept': 'application/openmetrics-text'}).body.decode()
+    assert om.endswith('\n# EOF\n') and 'trace_id' not in s.get('/metrics').body.decode()
+    traces = {x['traceId'] for x in c.spans}
+    for name in ('logpulse_push_duration_seconds', 'logpulse_query_duration_seconds', 'lokiclone_query_duration_seconds'):
+        lines = [l for l in om.splitlines() if l.startswith(name + '_bucket') and '#' in l]
+        assert lines, (name, om[-3000:])
+        for l in lines:
+            m = re.fullmatch(r'.*le="([^"]+)".* ([0-9]+) # \{trace_id="([0-9a-f]{32})"\} ([0-9.e-]+) ([0-9]+\.[0-9]{3})', l)
+            assert m and m.group(3) in traces and int(m.group(2)) > 0 and float(m.group(4)) <= float(m.group(1)), (l, traces)
+            assert abs(float(m.group(5)) - time.time()) < 600, l
+
     # Without a caller a trace begins here; a caller that does not sample decides; nonsense is no caller; probes are left out.
     before = len(c.spans)
     s.get('/ready')
@@ -347,4 +359,5 @@ with Server(workers=1) as s:            # off by default
     s.start()
     s.get('/labels', headers={'traceparent': traceparent(1)[0]})
     assert s.metric('logpulse_trace_spans_exported_total') == s.metric('logpulse_trace_spans_dropped_total') == 0
+    assert 'trace_id' not in s.get('/metrics', headers={'Accept': 'application/openmetrics-text'}).body.decode()
 done('traces hold')

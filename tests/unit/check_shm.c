@@ -1,6 +1,7 @@
-/* shm/: region, lanes (wrap, limits, corruption, wake-ups), pins, counters. */
+/* shm/: region, lanes (wrap, limits, corruption, wake-ups), pins, counters and their exemplars. */
 #include "common/buf.h"
 #include "common/bytes.h"
+#include "common/clock.h"
 #include "common/prom.h"
 #include "shm/lane.h"
 #include "shm/rate.h"
@@ -614,6 +615,109 @@ START_TEST(prometheus_text)
 }
 END_TEST
 
+static char *openmetrics(struct lp_region *r, struct lp_buf *out)
+{
+	lp_buf_reset(out);
+	lp_stat_write_prometheus(r, &(struct lp_prom){ out, true });
+	return (char *)(uintptr_t)lp_buf_cstr(out);
+}
+
+START_TEST(exemplars)
+{
+	struct lp_region *r = make_region(2);
+	struct lp_stat_row *a = lp_stat_row(r, LP_SLOT_WORKER(0)), *b = lp_stat_row(r, LP_SLOT_WORKER(1));
+	const uint8_t one[16] = { 0x11, [15] = 0x1f }, two[16] = { 0x22 }, three[16] = { 0x33 };
+	struct lp_buf out = LP_BUF_INIT;
+
+	ck_assert_ptr_null(strstr(openmetrics(r, &out), "trace_id"));
+	lp_stat_observe_us(a, LP_STAT_PUSH_SECONDS, 700);
+	lp_stat_exemplar(a, LP_STAT_PUSH_SECONDS, 700, one);
+	char *text = openmetrics(r, &out), *p = strstr(text, " # {");
+	double s, at;
+
+	/* On the bucket that the observation is in, with the value and the time. */
+	ck_assert_ptr_nonnull(strstr(text, "\nlogpulse_push_duration_seconds_bucket{le=\"0.001\"} 1 # {trace_id=\"1100000000000000000000000000001f\"} 0.0007 "));
+	ck_assert_uint_eq(occurrences(text, "trace_id"), 1);
+	ck_assert_int_eq(sscanf(p, " # {trace_id=\"%*32[0-9a-f]\"} %lf %lf\n", &s, &at), 2);
+	ck_assert(at > (double)lp_clock_real_ns() / 1e9 - 60 && at < (double)lp_clock_real_ns() / 1e9 + 60);
+	/* A faster one does not take its place, a slower one does; the newest of two processes' is shown. */
+	lp_stat_exemplar(a, LP_STAT_PUSH_SECONDS, 600, two);
+	ck_assert_ptr_nonnull(strstr(openmetrics(r, &out), "\"1100000000000000000000000000001f\""));
+	lp_stat_exemplar(a, LP_STAT_PUSH_SECONDS, 800, two);
+	ck_assert_ptr_nonnull(strstr(openmetrics(r, &out), "{trace_id=\"22000000000000000000000000000000\"} 0.0008 "));
+	lp_stat_exemplar(b, LP_STAT_PUSH_SECONDS, 900, three);
+	text = openmetrics(r, &out);
+	ck_assert_uint_eq(occurrences(text, "trace_id"), 1);
+	ck_assert_ptr_nonnull(strstr(text, "\"33000000000000000000000000000000\""));
+	lp_stat_exemplar(b, LP_STAT_PUSH_SECONDS, UINT64_C(20000000), three);
+	text = openmetrics(r, &out);
+	ck_assert_ptr_nonnull(strstr(text, "_bucket{le=\"+Inf\"} 1 # {trace_id=\"33000000000000000000000000000000\"} 20"));
+	ck_assert_uint_eq(occurrences(text, "trace_id"), 2);
+	/* The original server's histogram is a sum of ours; Prometheus' own format has no exemplars. */
+	lp_stat_exemplar(a, LP_STAT_QUERY_LABELS_SECONDS, 50, one);
+	lp_buf_reset(&out);
+	lp_stat_write_sum(r, &(struct lp_prom){ &out, true }, "sum", LP_STAT_QUERY_ORIGINAL_SECONDS, LP_STAT_QUERY_PATTERNS_SECONDS);
+	ck_assert_ptr_nonnull(strstr(lp_buf_cstr(&out), "sum_bucket{le=\"0.0001\"} 0 # {trace_id=\"11"));
+	lp_buf_reset(&out);
+	lp_stat_write_prometheus(r, &(struct lp_prom){ &out, false });
+	ck_assert_ptr_null(strstr(lp_buf_cstr(&out), "trace_id"));
+	lp_buf_free(&out);
+	lp_region_close(&r);
+}
+END_TEST
+
+static struct lp_region *exemplar_region;
+static atomic_bool exemplars_over;
+
+static void *change_exemplars(void *arg)
+{
+	struct lp_stat_row *row = lp_stat_row(exemplar_region, LP_SLOT_WORKER(0));
+
+	/* Trace and duration go together: every byte of the trace is the number of hundreds of microseconds. */
+	for (uint64_t i = 1; !atomic_load(&exemplars_over); i++) {
+		uint8_t trace[16];
+
+		memset(trace, (int)(i % 255 + 1), sizeof trace);
+		lp_stat_exemplar(row, LP_STAT_PUSH_SECONDS, UINT64_C(1000000) * i + i % 255 + 1, trace);
+	}
+	return arg;
+}
+
+START_TEST(exemplars_are_never_torn)
+{
+	struct lp_buf out = LP_BUF_INIT;
+	unsigned seen = 0;
+	pthread_t thread;
+
+	exemplar_region = make_region(1);
+	ck_assert_int_eq(pthread_create(&thread, NULL, change_exemplars, NULL), 0);
+	int64_t until_ns = lp_clock_mono_ns() + LP_NS_PER_SEC;
+
+	while (lp_clock_mono_ns() < until_ns) {
+		const char *p;
+		char *end;
+
+		lp_buf_reset(&out);
+		lp_stat_write_sum(exemplar_region, &(struct lp_prom){ &out, true }, "x", LP_STAT_PUSH_SECONDS, LP_STAT_PUSH_SECONDS);
+		p = strstr(lp_buf_cstr(&out), "{trace_id=\"");
+		if (!p)
+			continue;               /* it was being changed */
+		uint64_t us = (uint64_t)(strtod(p + 46, &end) * 1e6 + 0.5);
+		char want[33];
+
+		for (int k = 0; k < 16; k++)
+			snprintf(want + 2 * k, 3, "%02x", (uint8_t)(us % 1000000));
+		ck_assert_msg(!strncmp(p + 11, want, 32), "%.120s", p);
+		seen++;
+	}
+	atomic_store(&exemplars_over, true);
+	pthread_join(thread, NULL);
+	ck_assert_uint_gt(seen, 0);
+	lp_buf_free(&out);
+	lp_region_close(&exemplar_region);
+}
+END_TEST
+
 /* Many threads at once get what is in the bucket, and not more. */
 static struct lp_region *rate_region;
 
@@ -671,6 +775,8 @@ int main(void)
 	tcase_add_test(plain, counters_sum);
 	tcase_add_test(plain, rates);
 	tcase_add_test(plain, prometheus_text);
+	tcase_add_test(plain, exemplars);
+	tcase_add_test(plain, exemplars_are_never_torn);
 	suite_add_tcase(suite, plain);
 	tcase_add_checked_fixture(lane, lane_setup, lane_teardown);
 	tcase_set_timeout(lane, 120);

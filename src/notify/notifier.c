@@ -1,7 +1,7 @@
 /* The notifier process: the loop that its modules hang on, and the only process that opens connections to others.
  *
  * Guarantees: it announces itself at least once a second while its loop turns (the master aborts it after 30 s without); on
- * SIGTERM it ends when all modules are quiet, at the latest after STOP_MS.
+ * SIGTERM it ends when all modules are quiet, at the latest after LP_NOTIFY_STOP_MS.
  * Process: notifier, main thread.  If it dies or is stopped here, pushes and queries do not notice: it holds no lock, nobody
  * waits for it, and a WAL file that it has pinned only waits until the master has replaced it.  What it must remember is in
  * files that its modules write before they act. */
@@ -26,7 +26,6 @@
 #include <unistd.h>
 
 #define TICK_MS 500
-#define STOP_MS 3000
 
 /* In the order in which events go: who tells before who sends. */
 static const struct lp_notify_module *const modules[] = {
@@ -97,7 +96,7 @@ static void take_signals(struct lp_notify *notify)
 		case SIGTERM:
 		case SIGINT:
 			if (!notify->stopping)
-				notify->stop_by_ms = lp_clock_mono_ms() + STOP_MS;
+				notify->stop_by_ms = lp_clock_mono_ms() + LP_NOTIFY_STOP_MS;
 			notify->stopping = true;
 			break;
 		case SIGHUP:

@@ -14,6 +14,7 @@
 #include <stdint.h>
 
 #define LP_NOTIFY_NEVER INT64_MAX
+#define LP_NOTIFY_STOP_MS 3000          /* from SIGTERM to the end, whatever is left */
 
 struct lp_catalog;
 struct lp_rules;

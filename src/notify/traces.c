@@ -26,6 +26,7 @@
 #define POLL_MS 100
 #define RETRY_MS 5000
 #define CONNECT_MS 2000
+#define FAILING_MS 500                   /* of the time to stop */
 #define GZIP_LEVEL 1                     /* a quarter of the bytes is enough */
 
 struct lp_spans {
@@ -260,13 +261,16 @@ static void traces_reload(struct lp_notify *notify)
 	notify->spans->retry_ms = 0;
 }
 
-/* The last spans of workers come when they have ended; a collector that does not answer is not worth waiting for. */
+/* The last spans of workers come when they have ended.  A collector that failed before is not waited for, but for an answer that may
+ * come in the first half second. */
 static bool traces_quiet(struct lp_notify *notify)
 {
 	struct lp_region *region = notify->proc->region;
 
-	if (lp_notify_conf(notify)->tracing.exporter == LP_TRACING_NONE || notify->spans->failing)
+	if (lp_notify_conf(notify)->tracing.exporter == LP_TRACING_NONE)
 		return true;
+	if (notify->spans->failing)
+		return !notify->spans->transport || notify->stop_by_ms - lp_clock_mono_ms() < LP_NOTIFY_STOP_MS - FAILING_MS;
 	for (uint32_t i = LP_SLOT_WORKER(0); i < lp_slot_count(region); i++)
 		if (atomic_load(&lp_slot(region, i)->pid))
 			return false;

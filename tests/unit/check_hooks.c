@@ -244,7 +244,8 @@ static void reopen(uint64_t max)
 
 static int add(uint64_t id, const char *body, const uint8_t *position)
 {
-	struct lp_hookq_event event = { .id = id, .fingerprint = id / 10, .created_ns = 5, .format = 1, .class = 2, .lines = 3 };
+	struct lp_hookq_event event = { .id = id, .fingerprint = id / 10, .created_ns = 5, .format = 1, .class = 2, .lines = 3,
+					.trace = { .span = { 7 } } };
 
 	return lp_hookq_add(queue, &event, body, strlen(body), position);
 }
@@ -271,8 +272,10 @@ START_TEST(queue_keeps_order_over_a_restart)
 	ck_assert_int_eq(add(11, "one", NULL), 0);
 	ck_assert_int_eq(add(22, "two", position), 0);
 	ck_assert_int_eq(add(11, "one again", NULL), -EEXIST);
+	ck_assert_uint_eq(lp_hookq_first(queue)->trace.span[0], 7);     /* known to this process, not to the next */
 	reopen(1 << 20);
 	first_is(11, "one");
+	ck_assert_uint_eq(lp_hookq_first(queue)->trace.span[0], 0);
 	ck_assert_uint_eq(lp_hookq_depth(queue), 2);
 	ck_assert(lp_hookq_position(queue, got) && !memcmp(got, position, sizeof got));
 	ck_assert(lp_hookq_waits(queue, 2, 0) && !lp_hookq_waits(queue, 3, 0));

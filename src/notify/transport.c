@@ -54,8 +54,8 @@ static void finished(struct lp_notify_transfer *transfer, int curl_code)
 
 	(void)curl_easy_getinfo(transport->easy, CURLINFO_RESPONSE_CODE, &status);
 	(void)curl_easy_getinfo(transport->easy, CURLINFO_RETRY_AFTER, &wait);
-	/* An answer that was cut off because its body is too long, or before its body was complete, is an answer. */
-	if (curl_code == CURLE_OK || (curl_code == CURLE_WRITE_ERROR && status >= 200))
+	/* The other side has said what it did: a body that is too long, too slow or cut off must not make it do that again. */
+	if (curl_code == CURLE_OK || status >= 200)
 		result.status = (int)status;
 	if (result.status && wait > 0)
 		result.retry_after_ms = (wait > MAX_RETRY_AFTER_S ? MAX_RETRY_AFTER_S : (int64_t)wait) * 1000;

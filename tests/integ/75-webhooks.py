@@ -141,10 +141,26 @@ webhooks:
     assert len(set(stub.ids(P))) == len(sent)
     wait_for('the count of retries', lambda: (metric('retried_total{target="plain"}') or 0) >= 4)   # libcurl itself repeats what a kept connection lost
 
+    # ---- 200 was said, whatever becomes of the body: not again
+    for answer in ('huge', 'short', 'drip'):
+        stub.answers[P] = answer
+        push(s, 'web', ['error ' + answer])
+        wait_for('the request', lambda: 'error ' + answer in stub.messages(P))
+        del stub.answers[P]
+        push(s, 'web', ['error after ' + answer])
+        wait_for('the next event', lambda: 'error after ' + answer in stub.messages(P))
+        assert stub.messages(P).count('error ' + answer) == 1, stub.messages(P)
+    # ---- a redirect is final, and not followed
+    stub.answers[P] = (302, {'Location': stub.url + '/elsewhere'})
+    push(s, 'web', ['error redirected'])
+    wait_for('the redirect', lambda: metric('failed_total{target="plain",reason="refused"}') == 1)
+    del stub.answers[P]
+    assert '/elsewhere' not in stub.tries
+
     # ---- 400 is not tried again, and the next event goes out
     stub.answers[P] = 400
     push(s, 'web', ['error refused'])
-    wait_for('the refusal', lambda: metric('failed_total{target="plain",reason="refused"}') == 1)
+    wait_for('the refusal', lambda: metric('failed_total{target="plain",reason="refused"}') == 2)
     del stub.answers[P]
     push(s, 'web', ['error after'])
     wait_for('the next event', lambda: 'error after' in stub.messages(P))
@@ -180,11 +196,25 @@ webhooks:
     wait_for('the complaint', lambda: 'webhook-7: url: expected http' in log())
     push(s, 'web', ['error after a bad reload'])
     wait_for('delivery', lambda: 'error after a bad reload' in stub.messages(P))
-    configure('''  - {name: added, url: "%s/added", events: [log], selector: '{app="added"}'}\n''' % stub.url)
+    configure('''  - {name: added, url: "%s/added", events: [log], selector: '{app="added"}', timeout: 60s}\n''' % stub.url)
     os.kill(s.proc.pid, signal.SIGHUP)
     wait_for('the reload', lambda: 'web hooks ready targets=7' in log())
     push(s, 'added', ['hello'])
     wait_for('the new target', lambda: stub.messages('/added') == ['hello'])
+
+    # ---- a request that is under way at a reload gets its answer, and is not made again
+    stub.answers['/added'] = 'late'
+    push(s, 'added', ['while it is read again'])
+    wait_for('the request', lambda: stub.tries['/added'] == 2)
+    again, ready = log().count('rules loaded'), log().count('web hooks ready')
+    os.kill(s.proc.pid, signal.SIGHUP)
+    wait_for('the reload', lambda: log().count('rules loaded') > again)
+    stub.release.set()
+    del stub.answers['/added']
+    wait_for('the hooks', lambda: log().count('web hooks ready') > ready)
+    push(s, 'added', ['bye'])
+    wait_for('the next event', lambda: 'bye' in stub.messages('/added'))
+    assert stub.messages('/added') == ['hello', 'while it is read again', 'bye'], stub.messages('/added')
 
     # ---- secrets
     printed = subprocess.run(s.argv() + ['--print-config'], env=dict(os.environ, HOOK_SECRET=SECRET), capture_output=True, text=True).stdout

@@ -4,7 +4,8 @@ import http.server, json, socket, threading
 
 class HookStub:
     """got: (path, headers, body bytes) of every request that was answered 2xx, in order.  answers[path] is what the path does:
-    a status, (status, headers), 'hang' until released, 'close' without an answer; default 200.  tries[path] counts requests."""
+    a status, (status, headers), 'hang' until released, 'close' without an answer, or 200 and then a body that is 'huge', ends 'short' or
+    is a 'drip' of a byte at a time; 'late' is 200 once released; default 200.  tries[path] counts requests."""
 
     def __init__(self, port=0):
         stub = self
@@ -25,20 +26,29 @@ class HookStub:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
-                status, headers = answer if isinstance(answer, tuple) else (answer, {})
+                if answer == 'late':
+                    stub.release.wait()
+                    answer = 200
+                pieces = {'huge': [b'x' * 65536] * 160, 'short': [b'x'], 'drip': [b'x'] * 1000}[answer] if isinstance(answer, str) else []
+                status, headers = answer if isinstance(answer, tuple) else (200 if pieces else answer, {})
                 if 200 <= status < 300:
                     with stub.lock:
                         stub.got.append((self.path, dict(self.headers), body))
                 self.send_response(status)
                 for k, v in headers.items():
                     self.send_header(k, v)
-                self.send_header('Content-Length', '0')
+                self.send_header('Content-Length', str(10485760 if pieces else 0))
                 self.end_headers()
+                for piece in pieces:
+                    self.wfile.write(piece)
+                    if answer == 'drip' and stub.closed.wait(0.1):
+                        break
+                self.close_connection = bool(pieces)
 
             def log_message(self, *_):
                 pass
 
-        self.lock, self.release = threading.Lock(), threading.Event()
+        self.lock, self.release, self.closed = threading.Lock(), threading.Event(), threading.Event()
         self.got, self.seen, self.tries, self.answers = [], [], {}, {}
 
         class Quiet(http.server.ThreadingHTTPServer):
@@ -65,5 +75,6 @@ class HookStub:
 
     def close(self):
         self.release.set()
+        self.closed.set()
         self.http.shutdown()
         self.http.server_close()

@@ -33,6 +33,8 @@ struct lp_hook {
 struct lp_hooks {
 	struct lp_notify *notify;
 	struct lp_hook_targets *targets;
+	struct lp_hook_targets *next;   /* of a reload, which waits for the answers that are under way; may be NULL: none */
+	bool reloading;
 	struct lp_hook *hooks;          /* one per target */
 	uint32_t n;
 	struct lp_follow *follow;       /* NULL while nobody wants log lines, or it cannot be opened yet */

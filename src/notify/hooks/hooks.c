@@ -147,6 +147,7 @@ static int start(struct lp_notify *notify)
 	return r;
 }
 
+/* A request under way gets its answer first: cut off, it would be made again by the new target. */
 static void reload(struct lp_notify *notify)
 {
 	struct lp_hooks *hooks = notify->hooks;
@@ -155,12 +156,32 @@ static void reload(struct lp_notify *notify)
 
 	if (r < 0 && r != -ENOENT)
 		return;
+	lp_hook_targets_free(&hooks->next);
+	hooks->next = targets;
+	hooks->reloading = true;
+}
+
+static void finish_reload(struct lp_hooks *hooks)
+{
+	struct lp_hook_targets *targets = hooks->next;
+
+	hooks->next = NULL;
+	hooks->reloading = false;
 	close_targets(hooks);
-	if (r == 0 && open_targets(hooks, targets) == 0)
+	if (targets && open_targets(hooks, targets) == 0)
 		say_targets(hooks);
 	else
 		lp_hooks_unpublish(hooks);
 	hooks->metrics_hash = 0;
+}
+
+/* A request under way gets its answer, so that it is not made twice; what waits, waits for the next start. */
+static bool quiet(struct lp_notify *notify)
+{
+	for (uint32_t i = 0; i < notify->hooks->n; i++)
+		if (notify->hooks->hooks[i].transfer)
+			return false;
+	return true;
 }
 
 static int64_t tick(struct lp_notify *notify, int64_t now_ms)
@@ -168,6 +189,8 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 	struct lp_hooks *hooks = notify->hooks;
 	int64_t next_ms;
 
+	if (hooks->reloading && quiet(notify))
+		finish_reload(hooks);
 	if (!hooks->n)
 		return LP_NOTIFY_NEVER;
 	next_ms = notify->stopping ? LP_NOTIFY_NEVER : lp_hooks_watch(hooks, now_ms);
@@ -181,20 +204,12 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 	return next_ms;
 }
 
-/* A request under way gets its answer, so that it is not made twice; what waits, waits for the next start. */
-static bool quiet(struct lp_notify *notify)
-{
-	for (uint32_t i = 0; i < notify->hooks->n; i++)
-		if (notify->hooks->hooks[i].transfer)
-			return false;
-	return true;
-}
-
 static void stop(struct lp_notify *notify)
 {
 	if (!notify->hooks)
 		return;
 	close_targets(notify->hooks);
+	lp_hook_targets_free(&notify->hooks->next);
 	free(notify->hooks);
 	notify->hooks = NULL;
 }

@@ -165,7 +165,7 @@ int64_t lp_hook_pump(struct lp_hook *hook, int64_t now_ms)
 {
 	const struct lp_hookq_event *event;
 
-	if (!hook->queue || hook->transfer || hook->hooks->notify->stopping)
+	if (!hook->queue || hook->transfer || hook->hooks->reloading || hook->hooks->notify->stopping)
 		return LP_NOTIFY_NEVER;
 	while ((event = next_event(hook, lp_clock_real_ns()))) {
 		struct lp_transport_result none = { .error = "the request could not be made", .retry_after_ms = -1 };

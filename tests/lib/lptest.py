@@ -14,6 +14,15 @@ class Skip(Exception):
     pass
 
 
+def peer(name):
+    """Path of a program of Prometheus or Alertmanager: where contrib/scripts/fetch-peers has put it (LP_PEERS), else on PATH; None."""
+    fetched = os.path.abspath(os.environ.get('LP_PEERS') or os.path.join(BUILD, 'peers')) + '/usr/bin/' + name
+    found = fetched if os.access(fetched, os.X_OK) else shutil.which(name)
+    if not found:
+        print(name + ' is not there (contrib/scripts/fetch-peers, LP_PEERS): its part is left out')
+    return found
+
+
 def skip(why):
     print('SKIP:', why)
     sys.exit(77)

@@ -156,6 +156,22 @@ webhooks:
         lines = [t for t in told('/whole') if t[0] == 'Lines']
         assert lines == [('Lines', 'firing'), ('Lines', 'resolved')], lines
     print('from a line to the receivers: firing and resolved once each')
+
+    # ---- rules that say the same at the same moment: of two tenants, and two of one name
+    open(tmp + '/many.yaml', 'w').write('webhooks: {many: {url: "%s/many"}}\n' % stub.url)
+    with Server({'webhooks_file': tmp + '/many.yaml', 'rules.evaluation_interval': '1s', 'tenants.enabled': 'true'}, workers=1) as s:
+        s.start()
+        for tenant in ('a', 'b'):
+            headers = {'X-Scope-OrgID': tenant}
+            group = 'name: g\ninterval: 1s\nrules:\n  - {alert: Same, expr: "vector(1) > 0"}\n'
+            assert s.post('/loki/api/v1/rules/ns', group, 'application/yaml', headers=headers).status == 202
+        rule = {'name': 'Twin', 'condition': 'gte', 'threshold': 0, 'duration': '5m'}
+        for query in ('{app="x"}', '{app="y"}'):
+            assert s.post('/alerts', dict(rule, query=query), headers=headers).status == 201
+        wait_for('all four', lambda: len(told('/many')) >= 4)
+        seen = sorted((b['rule'], b['tenant'], b['expr']) for b in stub.of('/many'))
+        assert [t[:2] for t in seen] == [('Same', 'a'), ('Same', 'b'), ('Twin', 'b'), ('Twin', 'b')] and len(set(seen)) == 4, seen
+    print('alerts with the same labels: each rule tells its own')
 except BaseException:
     print(open(tmp + '/log').read()[-3000:])
     raise

@@ -1,7 +1,7 @@
 /* Request bodies (see body.h).
  *
  * Forms: the original server's alert and log objects with more members; Slack's incoming web hooks (text, attachments);
- * PagerDuty Events API v2 (trigger, resolve; dedup_key is the fingerprint); Alertmanager API v2 (POST /api/v2/alerts, an array).
+ * PagerDuty Events API v2 (trigger, resolve; dedup_key is the alert's key); Alertmanager API v2 (POST /api/v2/alerts, an array).
  * Process: notifier, main thread. */
 #include "notify/hooks/body.h"
 
@@ -90,15 +90,31 @@ static const char *summary(const struct lp_alert_event *event)
 	return event->rule;
 }
 
+static uint64_t mix(uint64_t h, uint64_t v)
+{
+	uint8_t bytes[16];
+
+	lp_put_le64(bytes, h);
+	lp_put_le64(bytes + 8, v);
+	return lp_labels_hash(bytes, sizeof bytes).lo;
+}
+
+static uint64_t mix_text(uint64_t h, const char *s) { return mix(h, lp_labels_hash((const uint8_t *)s, strlen(s)).lo); }
+
+/* Rules of different tenants, files and groups may well give alerts the same labels. */
+uint64_t lp_hook_alert_key(const struct lp_alert_event *event)
+{
+	uint64_t h = mix_text(mix_text(event->fingerprint, event->tenant), event->file);
+
+	return mix_text(mix_text(h, event->group), event->rule);
+}
+
+/* With the expression: two rules of a group may have one name, as those made by POST /alerts. */
 uint64_t lp_hook_alert_id(const struct lp_alert_event *event)
 {
-	uint8_t bytes[32];
+	uint64_t h = mix(mix(lp_hook_alert_key(event), (uint64_t)event->starts_ns), event->firing);
 
-	lp_put_le64(bytes, event->fingerprint);
-	lp_put_le64(bytes + 8, (uint64_t)event->starts_ns);
-	lp_put_le64(bytes + 16, event->firing);
-	lp_put_le64(bytes + 24, event->repeat ? (uint64_t)event->at_ns : 0);
-	return lp_labels_hash(bytes, sizeof bytes).lo;
+	return mix_text(mix(h, event->repeat ? (uint64_t)event->at_ns : 0), event->expr);
 }
 
 /* ---- alerts ---- */
@@ -239,7 +255,7 @@ static void alert_pagerduty(const struct lp_alert_event *event, struct lp_buf *o
 	static const char *const sources[] = { "instance", "host", "hostname", "pod", "service", "job" };
 	const char *source = NULL;
 
-	pagerduty_head(out, event->firing ? "trigger" : "resolve", event->fingerprint);
+	pagerduty_head(out, event->firing ? "trigger" : "resolve", lp_hook_alert_key(event));
 	if (*event->generator_url)
 		text(out, "client_url", event->generator_url);
 	for (size_t i = 0; !source && i < LP_ARRAY_LEN(sources); i++)
@@ -262,6 +278,12 @@ static void alert_alertmanager(const struct lp_alert_event *event, struct lp_buf
 	lp_buf_str(out, "[{");
 	key(out, "labels");
 	pairs(out, event->labels, event->n_labels);
+	/* To an Alertmanager the labels are the alert: those of two tenants must differ. */
+	if (*event->tenant && !label(event, "tenant")) {
+		out->len--;
+		text(out, "tenant", event->tenant);
+		lp_buf_byte(out, '}');
+	}
 	key(out, "annotations");
 	pairs(out, event->annotations, event->n_annotations);
 	time_text(out, "startsAt", event->starts_ns);

@@ -17,7 +17,9 @@ struct lp_hook_batch {
 
 #define LP_HOOK_MAX_TEXT 3000u          /* of lp_hook_batch.text: what Slack shows without folding it */
 
-/* Of the alert, not of the moment it was told: the same for every repetition but the renewals that Alertmanager gets. */
+/* Of the alert: the same in all it is told about it. */
+uint64_t lp_hook_alert_key(const struct lp_alert_event *event);
+/* Of what is told, not of the moment: the same for every repetition but the renewals that Alertmanager gets. */
 uint64_t lp_hook_alert_id(const struct lp_alert_event *event);
 
 /* Append one line as the target's query left it. */

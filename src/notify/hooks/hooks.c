@@ -238,7 +238,7 @@ static bool wants_alert(const struct lp_hook *hook, const struct lp_alert_event 
 static int queue_alert(struct lp_hook *hook, const struct lp_alert_event *event)
 {
 	struct lp_hookq_event item = {
-		.id = lp_hook_alert_id(event), .fingerprint = event->fingerprint, .created_ns = lp_clock_real_ns(),
+		.id = lp_hook_alert_id(event), .fingerprint = lp_hook_alert_key(event), .created_ns = lp_clock_real_ns(),
 		.format = (uint16_t)hook->target->kind, .class = LP_HOOK_ALERT, .trace = event->trace,
 	};
 	struct lp_buf body = LP_BUF_INIT, error = LP_BUF_INIT;
@@ -247,7 +247,7 @@ static int queue_alert(struct lp_hook *hook, const struct lp_alert_event *event)
 	if (hook->target->kind == LP_HOOK_ALERTMANAGER && event->firing)
 		item.expires_ns = event->ends_ns;
 	/* While one that says the same waits, a renewal adds nothing. */
-	if (event->repeat && lp_hookq_waits(hook->queue, event->fingerprint, item.created_ns))
+	if (event->repeat && lp_hookq_waits(hook->queue, item.fingerprint, item.created_ns))
 		return 0;
 	r = lp_hook_body_alert(hook->target, event, &body, &error);
 	if (r == 0)

@@ -20,24 +20,13 @@ struct totals {
 	unsigned faults;
 };
 
-/* Does a later group of this life of the file say that what stopped the walk had been committed?  Then it is damage; else it is an
- * append that was never finished (a kill inside a write, a power cut that kept later pages and lost earlier ones). */
-static bool groups_follow(const struct lp_map *map, const struct lp_walwalk *walk)
+/* What the walk stepped over since the last call. */
+static void report_damage(const char *path, const struct lp_walwalk *walk, uint32_t *damages, struct totals *t)
 {
-	struct lp_walgroup_head group;
-
-	for (size_t off = LP_ALIGN(walk->off, LP_WALREC_ALIGN); off + LP_WALGROUP_HEAD <= map->len; off += LP_WALREC_ALIGN) {
-		const uint8_t *p = map->p + off;
-
-		if (lp_le32(p) != LP_WALGROUP_MAGIC || lp_le64(p + 8) != walk->salt)
-			continue;
-		uint32_t sequence = lp_le32(p + 40);
-
-		if (sequence > walk->sequence && lp_walgroup_check(p, map->len - off, walk->salt, sequence, &group) == 0 &&
-		    group.committed > walk->off)
-			return true;
-	}
-	return false;
+	if (walk->damages != *damages)
+		printf("%s: offset %zu: a damaged record, and a later one says that it was committed\n", path, walk->damage_off);
+	t->faults += walk->damages - *damages;
+	*damages = walk->damages;
 }
 
 static bool all_zero(const struct lp_map *map, size_t from)
@@ -78,10 +67,7 @@ static bool ours(const struct lp_map *map, const struct lp_walwalk *walk)
  * this one is synced to its end or cut, and a later writer cuts it before it begins one. */
 static void judge_tail(const char *path, const struct lp_map *map, const struct lp_walwalk *walk, bool older, struct totals *t)
 {
-	if (groups_follow(map, walk)) {
-		printf("%s: offset %zu: a damaged record, and a later one says that it was committed\n", path, walk->off);
-		t->faults++;
-	} else if (walk->off < map->len && !stops_here(map, walk->off) && (walk->off != walk->group_end || ours(map, walk))) {
+	if (walk->off < map->len && !stops_here(map, walk->off) && (walk->off != walk->group_end || ours(map, walk))) {
 		printf("%s: offset %zu: %s\n", path, walk->off,
 		       older ? "a damaged record, and the log goes on in a later file" : "information: an append that was not finished");
 		t->faults += older;
@@ -138,10 +124,14 @@ static int verify_wal(const struct lp_ctl_data *data, size_t i, uint32_t newest,
 		lp_map_close(&map);
 		return 0;
 	}
+	uint32_t damages = 0;
+
 	while (lp_walwalk_next(&walk, &off, &head) > 0) {
+		report_damage(path, &walk, &damages, t);
 		t->records++;
 		t->entries += head.entries;
 	}
+	report_damage(path, &walk, &damages, t);
 	judge_tail(path, &map, &walk, data->wal_files[i] < newest, t);
 	if (lp_map_faults() != bad_pages) {
 		printf("%s: the disk could not read some pages\n", path);

@@ -295,6 +295,8 @@ static int file_walk(struct lp_catalog *catalog, struct lp_live *live, struct wa
 	}
 	file->walk.limit = limit;
 	file->walk.checked = checked;
+	uint32_t damages = file->walk.damages;
+
 	while ((r = lp_walwalk_next(&file->walk, &off, &head)) > 0) {
 		r = record_add(live, file->number, file->map.p + off, off, &head);
 		if (r == -EBADMSG)
@@ -302,6 +304,7 @@ static int file_walk(struct lp_catalog *catalog, struct lp_live *live, struct wa
 		else if (r < 0)
 			return r;
 	}
+	catalog->skipped += file->walk.damages - damages;
 	return r;
 }
 

@@ -39,6 +39,7 @@ struct lp_seal_input {
 	uint32_t *order;                        /* stream numbers in labels order */
 	uint32_t n_streams;
 	uint64_t total_rows;
+	uint64_t damaged_bytes;                 /* that the walk stepped over */
 	/* lp_seal_sort() */
 	struct lp_seal_row *rows;               /* stream by stream in labels order, by time, without repeats */
 	struct lp_seal_piece *pieces;           /* by day, then in labels order */

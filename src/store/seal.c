@@ -489,6 +489,7 @@ int lp_seal_wal(const struct lp_seal_config *config, const char *wal_path, uint3
 	if (r == 0) {
 		result.expired = input.expired;
 		result.duplicates = input.duplicates;
+		result.damaged_bytes = input.damaged_bytes;
 		*ret_result = result;
 	}
 	lp_segout_close(&s);

@@ -21,6 +21,7 @@ struct lp_seal_config {
 struct lp_seal_result {
 	uint32_t segments;
 	uint64_t entries, duplicates, expired, raw_bytes, disk_bytes;
+	uint64_t damaged_bytes;         /* of the WAL file, committed once, that could not be read */
 };
 
 /* Seal the records of a WAL file (its valid part).  Order per segment: write .chunks.tmp and .index.tmp, fdatasync both, rename .chunks, rename .index,

@@ -133,6 +133,8 @@ static int walk(struct collector *c)
 	while (r >= 0 && (r = lp_walwalk_next(&walk, &off, &head)) > 0)
 		for (uint32_t s = 0; r >= 0 && s < head.streams; s++)
 			r = add_batch(c, off, &head, s);
+	if (r >= 0)
+		c->in.damaged_bytes = walk.damaged_bytes;
 	return r;
 }
 

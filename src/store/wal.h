@@ -30,7 +30,9 @@ struct lp_wal_recovery {
 	uint32_t files;                 /* that hold the log, empty ones between others included */
 	uint32_t bad_files;             /* set aside as NNNNNNNN.wal.bad */
 	uint64_t records, entries;
-	uint64_t torn_bytes;            /* bytes of unfinished appends behind the last valid record of a file */
+	uint64_t torn_bytes;            /* bytes of unfinished appends behind the last valid record of the last file */
+	uint64_t damaged_bytes;         /* bytes that were committed and cannot be read */
+	uint32_t missing_files;         /* numbers between others that have no file: somebody deleted them */
 	struct lp_wal_lane_end lanes[LP_MAX_WORKERS];
 };
 

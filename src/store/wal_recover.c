@@ -21,7 +21,7 @@ struct found {
 	uint32_t number;
 	bool bad, keep_bad;     /* head damaged; and data behind it */
 	bool stop;              /* zeros are needed at end */
-	uint64_t size, end;
+	uint64_t size, end, torn, damaged;
 };
 
 struct scan {
@@ -157,11 +157,15 @@ static void walk_file(struct scan *scan, struct found *file, const struct lp_map
 		    walk.next_pos > sum->lanes[head.lane].end_pos)
 			sum->lanes[head.lane].end_pos = walk.next_pos;
 	}
+	file->damaged = walk.damaged_bytes;
 	/* A group that began and did not end: its records that are whole count, the rest is torn. */
 	if (walk.off < walk.group_end) {
-		sum->torn_bytes += (walk.group_end < limit ? walk.group_end : limit) - walk.off;
+		size_t end = walk.group_end < limit ? walk.group_end : limit;
+
+		/* Zeros: cut already, by an earlier start. */
+		file->stop = !all_zero(map->p + walk.off, LP_WAL_STOP_BYTES < limit - walk.off ? LP_WAL_STOP_BYTES : limit - walk.off);
+		file->torn = file->stop ? end - walk.off : 0;
 		file->end = walk.off;
-		file->stop = true;
 	}
 }
 
@@ -209,6 +213,8 @@ static int scan_file(struct scan *scan, struct found *file)
 		/* Cut where it was committed even if the walk stopped before (a damaged record ends the file, not the promise). */
 		file->stop |= stop;
 	}
+	if (head.size > map.len && file->end > LP_WALFILE_HEAD)
+		file->damaged += head.size - map.len;
 out:
 	lp_map_close(&map);
 	return r;
@@ -250,6 +256,31 @@ static int set_aside(struct lp_wal *wal, uint32_t number)
 	return wal->io.rename(wal->io.arg, wal->dir_fd, name, bad);
 }
 
+/* An append that was not finished can only stand in the last file that was in use: a writer begins the next one when this one is
+ * synced to its end or cut.  Numbers follow each other, and the lowest files go first, so a gap is a file that somebody deleted. */
+static void note_losses(struct scan *scan)
+{
+	struct lp_wal_recovery *sum = &scan->sum;
+	uint32_t above = 0, bad = 0;
+	bool newest = true;
+
+	for (size_t i = scan->n; i-- > 0;) {
+		const struct found *file = &scan->files[i];
+
+		if (file->bad) {
+			bad++;
+			continue;
+		}
+		if (above)
+			sum->missing_files += above - file->number - 1 - bad;
+		above = file->number;
+		bad = 0;
+		sum->torn_bytes += newest ? file->torn : 0;
+		sum->damaged_bytes += file->damaged + (newest ? 0 : file->torn);
+		newest = newest && file->end == LP_WALFILE_HEAD;
+	}
+}
+
 /* Everything that changes the directory, after every file was looked at. */
 static int settle(struct scan *scan, uint32_t least_number)
 {
@@ -259,6 +290,7 @@ static int settle(struct scan *scan, uint32_t least_number)
 	size_t last = scan->n;
 	int r = each_name(wal, note_spare, scan);
 
+	note_losses(scan);
 	/* The empty files at the end: prepared ones, or used by a writer that committed nothing to them. */
 	while (last > 0 && scan->files[last - 1].end == LP_WALFILE_HEAD && !scan->files[last - 1].keep_bad &&
 	       scan->files[last - 1].number > keep_to)

@@ -45,7 +45,7 @@ static void repair(uint8_t *p, size_t size)
 
 		if (bytes > size - off - sizeof group)
 			bytes = (uint32_t)(size - off - sizeof group) & ~15u;
-		lp_walgroup_make(&group, 42, 7, group.lane, 0, bytes, sequence++, 0);
+		lp_walgroup_make(&group, 42, 7, group.lane, 0, bytes, sequence++, group.committed);
 		memcpy(p + off, &group, sizeof group);
 		off += sizeof group;
 		if (bytes >= LP_WALREC_HEAD) {

@@ -261,6 +261,57 @@ START_TEST(test_torn_tail_at_every_byte)
 }
 END_TEST
 
+/* Whatever is damaged in what a later group says was committed costs itself only: a record, or a group whose head it is. */
+START_TEST(test_damage_in_the_middle)
+{
+	static const struct { uint32_t group, in_group; int lost; } cases[] = {
+		{ 1, LP_WALGROUP_HEAD + 20, 1 },        /* position of a group's first record */
+		{ 1, LP_WALGROUP_HEAD + 100, 1 },       /* its text */
+		{ 1, 20, 3 },                           /* a group's head */
+		{ 2, LP_WALGROUP_HEAD + 100, 1 },       /* the last one that a later group speaks of */
+		{ 0, 4, 3 },                            /* the very first byte of checksum */
+		{ 3, LP_WALGROUP_HEAD + 100, 3 },       /* nobody speaks of it: an append that was not finished */
+	};
+	struct lp_wal_recovery rec;
+	struct lp_wal *wal = open_wal(EPOCH, 0, &rec);
+	uint32_t group = LP_WALGROUP_HEAD + 3 * record_bytes(LINE), seen = 0;
+	char path[128];
+
+	for (uint32_t i = 0; i < 4; i++) {
+		ck_assert_int_eq(append(wal, i * 3, 3), 0);
+		commit(wal);
+	}
+	lp_wal_close(&wal);
+	snprintf(path, sizeof path, "%s/00000001.wal", dir);
+	int fd = open(path, O_RDWR);
+	off_t at = LP_WALFILE_HEAD + (off_t)(cases[_i].group * group + cases[_i].in_group);
+	uint8_t byte;
+
+	ck_assert_int_eq(pread(fd, &byte, 1, at), 1);
+	byte ^= 0x55;
+	ck_assert_int_eq(pwrite(fd, &byte, 1, at), 1);
+	close(fd);
+	wal = open_wal(EPOCH + 1, 0, &rec);
+	ck_assert_uint_eq(rec.records, 12u - (unsigned)cases[_i].lost);
+	ck_assert_int_eq(rec.damaged_bytes > 0, cases[_i].group < 3);
+	ck_assert_int_eq(rec.torn_bytes > 0, cases[_i].group == 3);
+	/* Recovered twice is recovered once, and appends go elsewhere. */
+	ck_assert_int_eq(append(wal, 12, 1), 0);
+	commit(wal);
+	lp_wal_close(&wal);
+	wal = open_wal(EPOCH + 2, 0, &rec);
+	ck_assert_uint_eq(rec.records, 13u - (unsigned)cases[_i].lost);
+	ck_assert_int_eq(rec.damaged_bytes > 0, cases[_i].group < 3);
+	lp_wal_close(&wal);
+	int n = file_records(dir, 1, true, got, MAX);
+
+	ck_assert_int_eq(n, 12 - cases[_i].lost);
+	for (int i = 0; i < n; i++)
+		seen |= 1u << got[i];
+	ck_assert_int_eq(__builtin_popcount(seen), n);
+}
+END_TEST
+
 /* ---- warm start ---- */
 
 START_TEST(test_warm_start_cuts_at_committed)
@@ -483,6 +534,7 @@ int main(void)
 	tcase_add_test(tcase, test_sealing_waits_for_the_announcement);
 	tcase_add_test(tcase, test_record_larger_than_a_file);
 	tcase_add_loop_test(tcase, test_torn_tail_at_every_byte, TRUNCATED, STALE + 1);
+	tcase_add_loop_test(tcase, test_damage_in_the_middle, 0, 6);
 	tcase_add_test(tcase, test_warm_start_cuts_at_committed);
 	tcase_add_test(tcase, test_warm_start_keeps_the_announced_empty_file);
 	tcase_add_test(tcase, test_abandon_after_a_failed_sync);

@@ -1,6 +1,7 @@
 /* WAL file and group heads, and the walk over a file's records; see walfile.h.  Pure functions over memory. */
 #include "store/format/walfile.h"
 
+#include "common/bytes.h"
 #include "common/crc32c.h"
 
 #include <errno.h>
@@ -80,28 +81,91 @@ static int enter_group(struct lp_walwalk *walk)
 	return 0;
 }
 
-int lp_walwalk_next(struct lp_walwalk *walk, size_t *ret_off, struct lp_walrec_head *ret_head)
+/* The record at `off`, if it is valid there. */
+static bool record_at(const struct lp_walwalk *walk, size_t off, uint64_t pos, bool checked, struct lp_walrec_head *ret_head)
 {
-	struct lp_walrec_head head;
-
-	while (walk->off == walk->group_end)
-		if (enter_group(walk) < 0)
-			return 0;
 	size_t end = walk->group_end < walk->limit ? walk->group_end : walk->limit;
-
-	if (walk->off >= end)
-		return 0;
-	const uint8_t *rec = walk->base + walk->off;
 	uint32_t bytes;
 
-	if (lp_walrec_peek(rec, end - walk->off, &head) < 0 || head.epoch != walk->group.epoch ||
-	    head.lane != walk->group.lane || head.pos != walk->next_pos)
-		return 0;
-	if (walk->checked && lp_walrec_check(rec, end - walk->off, &bytes) < 0)
-		return 0;
+	if (off >= end)
+		return false;
+	const uint8_t *rec = walk->base + off;
+
+	return lp_walrec_peek(rec, end - off, ret_head) == 0 && ret_head->epoch == walk->group.epoch && ret_head->lane == walk->group.lane &&
+	       ret_head->pos == pos && (!checked || lp_walrec_check(rec, end - off, &bytes) == 0);
+}
+
+/* A group of this life of the file at `off` that comes after the current one. */
+static bool later_group_at(const struct lp_walwalk *walk, size_t off, struct lp_walgroup_head *ret_group)
+{
+	const uint8_t *p = walk->base + off;
+
+	if (walk->limit - off < LP_WALGROUP_HEAD || lp_le32(p) != LP_WALGROUP_MAGIC || lp_le64(p + 8) != walk->salt)
+		return false;
+	uint32_t sequence = lp_le32(p + offsetof(struct lp_walgroup_head, sequence));
+
+	return sequence > walk->sequence && lp_walgroup_check(p, walk->limit - off, walk->salt, sequence, ret_group) == 0;
+}
+
+/* Does a later group say that what stands at walk->off had been committed? */
+static bool was_committed(struct lp_walwalk *walk)
+{
+	struct lp_walgroup_head group;
+	size_t off = walk->off > walk->searched ? walk->off : walk->searched;
+
+	for (; walk->committed <= walk->off && off < walk->limit && walk->limit - off >= LP_WALGROUP_HEAD; off += LP_WALREC_ALIGN)
+		if (later_group_at(walk, off, &group) && group.committed > walk->off)
+			walk->committed = group.committed;
+	walk->searched = off;
+	return walk->committed > walk->off;
+}
+
+/* Over damage to the next thing that is valid, which the group that tells of the commit is at the latest. */
+static bool step_over(struct lp_walwalk *walk)
+{
+	struct lp_walrec_head head;
+	struct lp_walgroup_head group;
+
+	if (!was_committed(walk))
+		return false;
+	for (size_t off = walk->off; off < walk->limit; off += LP_WALREC_ALIGN) {
+		bool is_record = record_at(walk, off, walk->next_pos + (off - walk->off), true, &head);
+
+		if (!is_record && !later_group_at(walk, off, &group))
+			continue;
+		if (is_record) {
+			walk->next_pos += off - walk->off;
+		} else {
+			walk->sequence = group.sequence - 1;
+			walk->group_end = off;
+		}
+		walk->damages++;
+		walk->damage_off = walk->off;
+		walk->damaged_bytes += off - walk->off;
+		walk->off = off;
+		return true;
+	}
+	return false;
+}
+
+static bool next_record(struct lp_walwalk *walk, size_t *ret_off, struct lp_walrec_head *ret_head)
+{
+	while (walk->off == walk->group_end)
+		if (enter_group(walk) < 0)
+			return false;
+	if (!record_at(walk, walk->off, walk->next_pos, walk->checked, ret_head))
+		return false;
 	*ret_off = walk->off;
-	*ret_head = head;
-	walk->off += head.bytes;
-	walk->next_pos += head.bytes;
-	return 1;
+	walk->off += ret_head->bytes;
+	walk->next_pos += ret_head->bytes;
+	return true;
+}
+
+int lp_walwalk_next(struct lp_walwalk *walk, size_t *ret_off, struct lp_walrec_head *ret_head)
+{
+	do {
+		if (next_record(walk, ret_off, ret_head))
+			return 1;
+	} while (step_over(walk));
+	return 0;
 }

@@ -13,7 +13,9 @@
  *
  * A group is valid if and only if magic, salt, crc and sequence hold.  Its records are valid if and only if each passes
  * lp_walrec_check and carries the group's epoch and lane and the position that follows from the group's and the records before.
- * The first invalid group or record ends the log of this file.  Stale bytes of an earlier life of the file carry another salt;
+ * The first invalid group or record ends the log of this file, unless a valid group behind it (of the file's salt and a greater
+ * sequence) says by its offset that the place was committed: then it is damage, and the log goes on with the next record of
+ * the same group, or the next group, that is valid.  Stale bytes of an earlier life of the file carry another salt;
  * stale records inside a torn group carry another (epoch, lane, position), which never repeats. */
 #ifndef LP_STORE_FORMAT_WALFILE_H
 #define LP_STORE_FORMAT_WALFILE_H
@@ -64,6 +66,11 @@ struct lp_walwalk {
 	size_t group_end;               /* offset where the current group's records end */
 	uint64_t next_pos;
 	struct lp_walgroup_head group;
+	size_t searched, committed;     /* groups that begin before `searched` say that all before `committed` was */
+	/* damage that was left out so far */
+	uint32_t damages;
+	size_t damage_off;              /* of the last one */
+	uint64_t damaged_bytes;
 };
 int lp_walwalk_start(struct lp_walwalk *walk, const void *base, size_t limit, bool checked);
 /* 1 and the next record's offset and head; 0 at the end of the log (walk->off is then where the next group

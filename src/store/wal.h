@@ -2,7 +2,7 @@
  *
  * Files data/wal/NNNNNNNN.wal (decimal, from 1), consecutive.  The next file is prewritten by a helper thread before it is
  * needed; a sealed file is renamed back into the pool (data/wal/spare-N) when nobody reads it any more.  NNNNNNNN.wal.bad is a
- * file whose head is damaged although there is data in it: kept for a person to look at, never read.
+ * file whose head is damaged, or that is not ours: kept for a person to look at, never read.
  * Process: writer only.  One main thread appends; functions marked (any thread) may be called by the sealing thread as well. */
 #ifndef LP_STORE_WAL_H
 #define LP_STORE_WAL_H

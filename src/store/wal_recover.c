@@ -19,7 +19,7 @@
 
 struct found {
 	uint32_t number;
-	bool bad, keep_bad;     /* head damaged; and data behind it */
+	bool bad, keep_bad;     /* head damaged; and something is in the file */
 	bool stop;              /* zeros are needed at end */
 	uint64_t size, end, torn, damaged;
 };
@@ -121,18 +121,6 @@ static int note_spare(struct scan *scan, const char *name)
 	return strncmp(name, "spare-", 6) ? 0 : add_spare(scan->wal, name);
 }
 
-/* Is there a first group that its own salt makes valid?  Then the file was in use, whatever its head says. */
-static bool has_group(const struct lp_map *map)
-{
-	struct lp_walgroup_head group;
-
-	if (map->len < LP_WALFILE_HEAD + LP_WALGROUP_HEAD)
-		return false;
-	const uint8_t *p = map->p + LP_WALFILE_HEAD;
-
-	return lp_walgroup_check(p, map->len - LP_WALFILE_HEAD, lp_le64(p + 8), 1, &group) == 0;
-}
-
 static bool all_zero(const uint8_t *p, size_t n)
 {
 	while (n > 0 && !p[n - 1])
@@ -179,8 +167,9 @@ static int scan_file(struct scan *scan, struct found *file)
 	file->end = LP_WALFILE_HEAD;
 	if (r == 0)
 		r = lp_map_open(path, &map);
-	if (r == -ENODATA) {
+	if (r == -ENODATA || r == -EINVAL) {
 		file->bad = true;
+		file->keep_bad = r == -EINVAL;          /* a directory, a device: not ours, but in the way */
 		return 0;
 	}
 	if (r < 0)
@@ -191,7 +180,7 @@ static int scan_file(struct scan *scan, struct found *file)
 		goto out;
 	if (r < 0 || head.number != file->number) {
 		file->bad = true;
-		file->keep_bad = has_group(&map);
+		file->keep_bad = !all_zero(map.p, map.len);     /* nothing of ours is named so before its head is on the disk */
 		r = 0;
 		goto out;
 	}

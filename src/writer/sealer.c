@@ -129,8 +129,8 @@ static int seal_file(struct lp_sealer *sealer, uint32_t number)
 
 	if (result.damaged_bytes) {
 		lp_stat_add(row, LP_STAT_SEAL_ERRORS, 1);
-		lp_log(LP_ERROR, "sealed without damaged records of the write-ahead log, their lines are lost file=%" PRIu32 " bytes=%" PRIu64,
-		       number, result.damaged_bytes);
+		lp_log(LP_ERROR, "sealed without damaged records of the write-ahead log, their lines are lost file=%" PRIu32
+		       " bytes=%" PRIu64, number, result.damaged_bytes);
 	}
 	lp_stat_observe_us(row, LP_STAT_SEAL_SECONDS, (uint64_t)took_us);
 	lp_stat_add(row, LP_STAT_SEALED_FILES, 1);

@@ -148,11 +148,11 @@ static int open_log(struct lp_writer *writer, const char *wal_dir, const char *s
 	if (r < 0)
 		return r;
 	if (recovery.bad_files)
-		lp_log(LP_ERROR, "write-ahead log files with a damaged head were set aside as *.wal.bad files=%" PRIu32,
-		       recovery.bad_files);
+		lp_log(LP_ERROR, "write-ahead log: files with a damaged head, or that are not ours, were set aside as %s/*.wal.bad"
+		       " files=%" PRIu32, wal_dir, recovery.bad_files);
 	if (recovery.damaged_bytes || recovery.missing_files)
-		lp_log(LP_ERROR, "write-ahead log: something that was stored is damaged or gone, all the rest is kept damaged_bytes=%" PRIu64
-		       " missing_files=%" PRIu32, recovery.damaged_bytes, recovery.missing_files);
+		lp_log(LP_ERROR, "write-ahead log: something that was stored is damaged or gone, all the rest is kept"
+		       " damaged_bytes=%" PRIu64 " missing_files=%" PRIu32, recovery.damaged_bytes, recovery.missing_files);
 	lp_log(LP_INFO, "write-ahead log opened files=%" PRIu32 " records=%" PRIu64 " lines=%" PRIu64 " torn_bytes=%" PRIu64
 	       " ms=%" PRId64, recovery.files, recovery.records, recovery.entries, recovery.torn_bytes,
 	       lp_clock_mono_ms() - begin_ms);

@@ -312,6 +312,46 @@ START_TEST(test_damage_in_the_middle)
 }
 END_TEST
 
+START_TEST(test_missing_and_foreign_files)
+{
+	static const char text[] = "not a log";
+	struct lp_wal_recovery rec;
+	struct lp_wal *wal = open_wal(EPOCH, 0, &rec);
+	char path[128], aside[136], back[sizeof text];
+
+	for (uint32_t i = 0; i < 3; i++) {
+		ck_assert_int_eq(append(wal, i, 1), 0);
+		commit(wal);
+		ck_assert_int_eq(lp_wal_rotate(wal), 0);
+		while (wal->cur.fd < 0 && lp_wal_prepare(wal, true) == -EAGAIN)
+			wait_event(wal);
+	}
+	lp_wal_close(&wal);
+	snprintf(path, sizeof path, "%s/00000002.wal", dir);
+	ck_assert_int_eq(unlink(path), 0);
+	snprintf(path, sizeof path, "%s/00000050.wal", dir);
+	int fd = open(path, O_WRONLY | O_CREAT, 0600);
+
+	ck_assert_int_eq(write(fd, text, sizeof text), sizeof text);
+	close(fd);
+	snprintf(path, sizeof path, "%s/00000060.wal", dir);
+	ck_assert_int_eq(mkdir(path, 0700), 0);
+	wal = open_wal(EPOCH, 0, &rec);
+	ck_assert_uint_eq(rec.records, 2);
+	ck_assert_uint_eq(rec.missing_files, 1);
+	ck_assert_uint_eq(rec.bad_files, 2);
+	lp_wal_close(&wal);
+	/* Kept as they are, out of the way. */
+	snprintf(aside, sizeof aside, "%s/00000050.wal.bad", dir);
+	fd = open(aside, O_RDONLY);
+	ck_assert_int_eq(read(fd, back, sizeof back), sizeof text);
+	ck_assert_str_eq(back, text);
+	close(fd);
+	snprintf(aside, sizeof aside, "%s/00000060.wal.bad", dir);
+	ck_assert_int_eq(rmdir(aside), 0);
+}
+END_TEST
+
 /* ---- warm start ---- */
 
 START_TEST(test_warm_start_cuts_at_committed)
@@ -535,6 +575,7 @@ int main(void)
 	tcase_add_test(tcase, test_record_larger_than_a_file);
 	tcase_add_loop_test(tcase, test_torn_tail_at_every_byte, TRUNCATED, STALE + 1);
 	tcase_add_loop_test(tcase, test_damage_in_the_middle, 0, 6);
+	tcase_add_test(tcase, test_missing_and_foreign_files);
 	tcase_add_test(tcase, test_warm_start_cuts_at_committed);
 	tcase_add_test(tcase, test_warm_start_keeps_the_announced_empty_file);
 	tcase_add_test(tcase, test_abandon_after_a_failed_sync);

@@ -91,8 +91,9 @@ static bool record_at(const struct lp_walwalk *walk, size_t off, uint64_t pos, b
 		return false;
 	const uint8_t *rec = walk->base + off;
 
-	return lp_walrec_peek(rec, end - off, ret_head) == 0 && ret_head->epoch == walk->group.epoch && ret_head->lane == walk->group.lane &&
-	       ret_head->pos == pos && (!checked || lp_walrec_check(rec, end - off, &bytes) == 0);
+	return lp_walrec_peek(rec, end - off, ret_head) == 0 && ret_head->epoch == walk->group.epoch &&
+	       ret_head->lane == walk->group.lane && ret_head->pos == pos &&
+	       (!checked || lp_walrec_check(rec, end - off, &bytes) == 0);
 }
 
 /* A group of this life of the file at `off` that comes after the current one. */

@@ -28,7 +28,8 @@
 #define CHUNK_BYTES 65536u
 #define CHUNKS_AHEAD 4u
 #define GZIP_FROM_BYTES 1400u           /* what fits into one packet is not worth it */
-#define ERROR_TEXT_MAX 8192u
+#define ERROR_TEXT_MAX (6 * LP_QUERY_ERROR_MAX + 256)   /* as a JSON string, \u0000 at worst, in an object */
+#define JSON_TYPE "application/json"
 #define ENGINE_NICE 5
 #define MAX_WATCHED 256
 _Static_assert(LP_STAT_QUERY_DELETE_CANCEL_SECONDS - LP_STAT_QUERY_ORIGINAL_SECONDS == LP_QUERY_DELETE_CANCEL - LP_QUERY_ORIGINAL,
@@ -282,7 +283,7 @@ static int sink_write(void *ctx, const void *p, size_t n)
 	return job->gzip_on ? put_gzip(job, p, n, false) : put_plain(job, p, n);
 }
 
-/* The original API's dashboard wants {"error","code"}; scripts find the text in it all the same. */
+/* The original API's dashboard wants {"error","code"}, which the engine says of what a query did wrong; this is for plain text. */
 static void original_error(struct lp_job *job)
 {
 	struct lp_buf json = LP_BUF_INIT, text = LP_BUF_INIT;
@@ -311,7 +312,7 @@ static void sink_end(void *ctx, bool complete)
 	if (complete) {
 		int r = 0;
 
-		if (job->status >= 400 && job->original)
+		if (job->status >= 400 && job->original && strncmp(job->content_type, JSON_TYPE, sizeof JSON_TYPE - 1) != 0)
 			original_error(job);
 		if (job->gzip_on)
 			r = put_gzip(job, NULL, 0, true);

@@ -55,12 +55,14 @@ int lp_query_fail(struct lp_query *query, int status, const char *code, const ch
 	va_start(ap, fmt);
 	int n = vsnprintf(text, sizeof text, fmt, ap);
 	va_end(ap);
-	/* Parse errors quote the query. */
+	/* Parse errors quote the query, which may be long. */
 	if (n >= (int)sizeof text) {
 		va_start(ap, fmt);
 		if (vasprintf(&long_text, fmt, ap) < 0)
 			long_text = NULL;
 		va_end(ap);
+		if (long_text && n > LP_QUERY_ERROR_MAX)
+			strcpy(long_text + LP_QUERY_ERROR_MAX - 4, "...");
 	}
 	pthread_mutex_lock(&query->error_lock);
 	if (!atomic_load(&query->status)) {

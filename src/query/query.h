@@ -59,10 +59,13 @@ struct lp_query_params {
 	struct lp_snapshot *snapshot;   /* what to look at, taken over when the query is accepted; NULL: the state as of its start */
 };
 
+#define LP_QUERY_ERROR_MAX 4096         /* bytes of an error text; longer ones, which quote the query, are cut */
+
 /* Where the answer goes.  All calls come from one engine thread at a time, in this order: begin once, write any number, end once.
  * write blocks under backpressure.  A negative return (client gone, -ECANCELED) ends the query; end is still called. */
 struct lp_query_sink {
-	/* status 200 with content type application/json, or an error status with text/plain; the whole error text follows by write. */
+	/* status 200 with content type application/json, or an error status with text/plain (LP_QUERY_ORIGINAL: a JSON object); the whole
+	 * error text follows by write. */
 	int (*begin)(void *ctx, int status, const char *content_type);
 	int (*write)(void *ctx, const void *p, size_t n);
 	void (*end)(void *ctx, bool complete);  /* complete false: cut off after an error in the middle */

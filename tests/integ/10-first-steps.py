@@ -64,6 +64,17 @@ with Server() as s:
     assert q['logs'][1]['timestamp'] == rfc3339(now + 5).replace('000000005Z', '000000005Z') and q['logs'][1]['level'] == 'warn'
     assert set(q['stats']) == {'queriedChunks', 'scannedLines', 'matchedLines', 'executionTime'}, q['stats']
     assert len({x['id'] for x in q['logs']}) == 2
+    r = s.get('/query', dict(query='{app="original"'))
+    assert r.status == 400 and r.json()['error'] == 'Invalid query syntax' and r.json()['code'] == 'BAD_QUERY', r
+    assert 'parse error at line 1' in r.json()['details'], r
+    r = s.get('/query', dict(query='{app=~"[invalid"}'))
+    assert r.status == 400 and r.json()['error'] == 'Invalid regex pattern' and r.json()['code'] == 'INVALID_REGEX', r
+    # A query that is quoted in what is wrong with it may be long: the text is cut, never empty.
+    long = '{app=~"[%s"}' % ('x' * 100000)
+    r = s.get('/query', dict(query=long))
+    assert r.status == 400 and len(r.json()['details']) > 1000 and r.json()['code'] == 'INVALID_REGEX', r
+    r = s.get('/loki/api/v1/query_range', dict(query=long))
+    assert r.status == 400 and r.body.startswith(b'parse error : error parsing regexp') and len(r.body) > 1000, r
     assert s.get('/labels').json() == ['app', 'level']
     assert s.get('/labels/app/values').json() == ['deflate', 'gz', 'loki-json', 'msgpack', 'original', 'proto']
     # ---- the same again is nothing new: agents retry

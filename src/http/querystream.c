@@ -336,6 +336,18 @@ static void sink_end(void *ctx, bool complete)
 
 /* ---- the loop's side ---------------------------------------------------------------------------- */
 
+/* Once a minute; the counter has them all. */
+static void warn_of_damage(struct lp_worker *worker, uint64_t n)
+{
+	int64_t now = lp_clock_mono_ms();
+
+	if (worker->query.damage_told_ms && now - worker->query.damage_told_ms < 60000)
+		return;
+	worker->query.damage_told_ms = now;
+	lp_log(LP_WARN, "a query left out stored blocks, segments or log records that are damaged or cannot be read, see logpulsectl verify "
+	       "n=%llu", (unsigned long long)n);
+}
+
 static void count_result(struct lp_job *job)
 {
 	struct lp_worker *worker = job->worker;
@@ -353,6 +365,8 @@ static void count_result(struct lp_job *job)
 	lp_stat_add(worker->stat, LP_STAT_QUERY_LINES_SCANNED, stats->lines_scanned);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_BYTES_SCANNED, stats->bytes_scanned);
 	lp_stat_add(worker->stat, LP_STAT_QUERY_BAD_BLOCKS, stats->bad_blocks);
+	if (stats->bad_blocks)
+		warn_of_damage(worker, stats->bad_blocks);
 	if (slow > 0 && ms >= slow)
 		lp_log(LP_WARN, "slow query route=%s status=%d ms=%lld queue_ms=%lld lines=%llu bytes=%llu blocks_read=%llu "
 		       "blocks_skipped=%llu tags=\"%s\" query=%.2000s", job->route, job->status, (long long)ms,

@@ -46,6 +46,7 @@ struct lp_queries {
 	h2o_multithread_receiver_t receiver;
 	h2o_linklist_t jobs;            /* of struct lp_job, those with a request */
 	int open_error;                 /* logged already */
+	int64_t damage_told_ms;         /* when that was logged last; 0 never */
 	bool closed;                    /* the last runs of the loop must not open it again */
 };
 

@@ -303,6 +303,7 @@ void lp_result_extra_json(struct lp_buf *out, const struct lp_pipeline_result *r
 void lp_result_level_json(struct lp_buf *out, const struct lp_pipeline_result *res);
 void lp_result_id_json(struct lp_buf *out, const struct lp_cand *cand);
 void lp_result_stats_json(struct lp_query *query);
+void lp_result_end_json(struct lp_query *query);        /* stats, warnings, and the braces that close a Loki answer */
 void lp_result_labels_json(struct lp_buf *out, const uint8_t *labels, size_t len);
 
 #endif

@@ -239,9 +239,7 @@ static int metric_finish(struct lp_query *query)
 			r = lp_out_flush(query, false);
 	}
 	if (r == 0) {
-		lp_buf_str(&query->out, ",\"stats\":");
-		lp_result_stats_json(query);
-		lp_buf_str(&query->out, "}}");
+		lp_result_end_json(query);
 		r = lp_out_flush(query, true);
 	}
 	lp_matrix_free(&result.matrix);

@@ -342,6 +342,24 @@ void lp_result_stats_json(struct lp_query *query)
 }
 
 /* Groups in the order of their label strings; each group's entries keep the order of time. */
+static void write_warnings(struct lp_query *query)
+{
+	uint64_t bad = atomic_load(&query->count.bad_blocks);
+
+	if (bad)
+		lp_buf_printf(&query->out, ",\"warnings\":[\"the answer is not complete: %llu stored blocks, segments or log records are damaged or "
+			      "cannot be read\"]", (unsigned long long)bad);
+}
+
+void lp_result_end_json(struct lp_query *query)
+{
+	lp_buf_str(&query->out, ",\"stats\":");
+	lp_result_stats_json(query);
+	lp_buf_byte(&query->out, '}');
+	write_warnings(query);
+	lp_buf_byte(&query->out, '}');
+}
+
 static int write_groups(struct lp_query *query, struct groups *groups)
 {
 	size_t n = query->kept.n;
@@ -394,9 +412,8 @@ static int loki_result(struct lp_query *query, struct groups *groups)
 	r = write_groups(query, groups);
 	if (r < 0)
 		return r;
-	lp_buf_str(&query->out, "],\"stats\":");
-	lp_result_stats_json(query);
-	lp_buf_str(&query->out, "}}");
+	lp_buf_byte(&query->out, ']');
+	lp_result_end_json(query);
 	return lp_out_flush(query, true);
 }
 
@@ -455,9 +472,11 @@ static int original_result(struct lp_query *query, struct groups *groups)
 	}
 	if (r < 0)
 		return r;
-	lp_buf_printf(&query->out, "],\"stats\":{\"queriedChunks\":%llu,\"scannedLines\":%llu,\"matchedLines\":%llu,\"executionTime\":%.3f}}",
+	lp_buf_printf(&query->out, "],\"stats\":{\"queriedChunks\":%llu,\"scannedLines\":%llu,\"matchedLines\":%llu,\"executionTime\":%.3f}",
 		      (unsigned long long)(query->stats.blocks_read + query->stats.wal_batches), (unsigned long long)query->stats.lines_scanned,
 		      (unsigned long long)query->stats.lines_matched, (double)query->stats.exec_ns / 1e6);
+	write_warnings(query);
+	lp_buf_byte(&query->out, '}');
 	return lp_out_flush(query, true);
 }
 

@@ -17,6 +17,7 @@ struct wal_file {
 	uint32_t number;
 	struct lp_map map;
 	struct lp_walwalk walk;
+	uint64_t skipped;               /* records whose directory is not sound */
 	bool started, complete;         /* complete: a later file exists and this one was walked to its end */
 };
 
@@ -70,7 +71,6 @@ struct lp_catalog {
 	uint64_t segset_generation;
 	struct lp_live *lives, *live;
 	struct lp_follow_pin *follows;
-	uint64_t skipped;
 	uint32_t snapshots;
 };
 
@@ -84,6 +84,8 @@ void lp_live_unref(struct lp_catalog *catalog, struct lp_live *live);   /* accep
 int lp_live_advance(struct lp_catalog *catalog, const struct lp_live *old, uint32_t first, struct lp_live **ret_live);
 /* Bring the live up to file `last`; off: how far that one may be read.  A number without a file below `last` holds nothing. */
 int lp_live_extend(struct lp_catalog *catalog, struct lp_live *live, uint32_t last, size_t off, bool checked);
+/* Records, or places between records, of its files that are damaged. */
+uint64_t lp_live_skipped(const struct lp_live *live);
 /* Free arrays that were outgrown; only while no snapshot shows this live. */
 void lp_live_trim(struct lp_live *live);
 struct lp_live_stream *lp_live_stream(const struct lp_live *live, uint32_t i);

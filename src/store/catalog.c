@@ -48,6 +48,7 @@ struct segment_ref {
 struct segset {
 	uint32_t refs;
 	uint32_t n;
+	uint32_t skipped;               /* listed, and damaged or unreadable */
 	struct segment_ref **refs_array;
 };
 
@@ -159,15 +160,14 @@ static int segset_load(struct lp_catalog *catalog, uint32_t first, struct segset
 		if (names[i].last >= first)
 			continue;
 		r = segset_add(catalog, set, &names[i]);
-		if (r == -ENOENT)
-			*ret_vanished = true;
-		else if (r == -EBADMSG || r == -EPROTO)
-			catalog->skipped++;
-		else if (r < 0) {
+		if (r == -ENOMEM || r == -EMFILE || r == -ENFILE) {
 			segset_unref(set);
 			free(names);
 			return r;
 		}
+		/* Whatever is wrong with one file must not hide what is in the others. */
+		*ret_vanished |= r == -ENOENT;
+		set->skipped += r < 0;
 	}
 	free(names);
 	if (set->n)
@@ -390,7 +390,7 @@ int lp_catalog_acquire(struct lp_catalog *catalog, struct lp_snapshot **ret_snap
 		snapshot->segset = catalog->segset;
 		snapshot->segset->refs++;
 		snapshot->limit = limit;
-		snapshot->skipped = catalog->skipped;
+		snapshot->skipped = catalog->segset->skipped + (limit ? lp_live_skipped(catalog->live) : 0);
 		if (limit) {
 			snapshot->live = catalog->live;
 			snapshot->live->refs++;

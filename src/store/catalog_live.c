@@ -271,7 +271,7 @@ static int record_add(struct lp_live *live, uint32_t number, const uint8_t *rec,
 
 /* Walk what is new in a file, up to limit.  Bytes below the committed position were checked when they were written; the rest
  * of an earlier file may hold an append that the writer gave up, so there every record is checked in full. */
-static int file_walk(struct lp_catalog *catalog, struct lp_live *live, struct wal_file *file, size_t limit, bool checked)
+static int file_walk(struct lp_live *live, struct wal_file *file, size_t limit, bool checked)
 {
 	size_t off;
 	struct lp_walrec_head head;
@@ -295,16 +295,13 @@ static int file_walk(struct lp_catalog *catalog, struct lp_live *live, struct wa
 	}
 	file->walk.limit = limit;
 	file->walk.checked = checked;
-	uint32_t damages = file->walk.damages;
-
 	while ((r = lp_walwalk_next(&file->walk, &off, &head)) > 0) {
 		r = record_add(live, file->number, file->map.p + off, off, &head);
 		if (r == -EBADMSG)
-			catalog->skipped++;
+			file->skipped++;
 		else if (r < 0)
 			return r;
 	}
-	catalog->skipped += file->walk.damages - damages;
 	return r;
 }
 
@@ -327,6 +324,15 @@ static int file_open(struct lp_catalog *catalog, uint32_t number, struct wal_fil
 	return 0;
 }
 
+uint64_t lp_live_skipped(const struct lp_live *live)
+{
+	uint64_t n = 0;
+
+	for (uint32_t i = 0; i < live->n_files; i++)
+		n += live->files[i]->skipped + live->files[i]->walk.damages;
+	return n;
+}
+
 int lp_live_extend(struct lp_catalog *catalog, struct lp_live *live, uint32_t last, size_t off, bool checked)
 {
 	for (uint32_t i = 0; i < live->n_files; i++) {
@@ -334,8 +340,8 @@ int lp_live_extend(struct lp_catalog *catalog, struct lp_live *live, uint32_t la
 
 		if (file->complete)
 			continue;
-		int r = file->number < last ? file_walk(catalog, live, file, SIZE_MAX, true) :
-					      file_walk(catalog, live, file, off, checked);
+		int r = file->number < last ? file_walk(live, file, SIZE_MAX, true) :
+					      file_walk(live, file, off, checked);
 
 		if (r < 0)
 			return r;
@@ -357,11 +363,10 @@ int lp_live_extend(struct lp_catalog *catalog, struct lp_live *live, uint32_t la
 			file_unref(file);
 			return r;
 		}
-		r = number < last ? file_walk(catalog, live, file, SIZE_MAX, true) : file_walk(catalog, live, file, off, checked);
+		r = number < last ? file_walk(live, file, SIZE_MAX, true) : file_walk(live, file, off, checked);
 		if (r < 0 && r != -EBADMSG)
 			return r;
-		if (r < 0)
-			catalog->skipped++;
+		file->skipped += r < 0;
 		file->complete = number < last || r < 0;
 	}
 	return 0;

@@ -125,6 +125,24 @@ static int clean_day(const char *segments_dir, const char *day)
 	return r;
 }
 
+/* Does what supersedes it exist whole?  A damaged file, or one that somebody put there, must not cost what it only claims to hold. */
+static bool is_replaced(const char *segments_dir, const struct lp_segment_name *names, size_t n, const bool *superseded,
+			const struct lp_segment_name *old)
+{
+	for (size_t i = 0; i < n; i++) {
+		struct lp_segment *segment = NULL;
+
+		if (superseded[i] || names[i].day != old->day || names[i].first > old->first || names[i].last < old->last ||
+		    names[i].level <= old->level)
+			continue;
+		if (lp_segment_open(segments_dir, &names[i], &segment) == 0) {
+			lp_segment_close(&segment);
+			return true;
+		}
+	}
+	return false;
+}
+
 static int remove_superseded(const char *segments_dir)
 {
 	struct lp_segment_name *names;
@@ -138,7 +156,7 @@ static int remove_superseded(const char *segments_dir)
 	if (superseded) {
 		lp_segment_mark_superseded(names, n, superseded);
 		for (size_t i = 0; r == 0 && i < n; i++)
-			if (superseded[i])
+			if (superseded[i] && is_replaced(segments_dir, names, n, superseded, &names[i]))
 				r = lp_segment_remove(segments_dir, &names[i]);
 	} else {
 		r = -ENOMEM;

@@ -1,15 +1,19 @@
 /* Gauges of the segment set: how many, bytes on disk, blocks.  A segment is opened once, when it is first seen.
- * Process: writer, sealing thread.  What cannot be opened is left out of the sums; queries report it. */
+ * Process: writer, sealing thread.  What cannot be opened is left out of the sums, counted and named in the log; queries say that
+ * they are not complete. */
 #include "writer/writer-private.h"
 
+#include "common/log.h"
 #include "store/segment.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 struct known {
 	struct lp_segment_name name;
 	uint64_t streams, blocks, disk_bytes;
+	bool unreadable;
 };
 
 struct lp_segstat {
@@ -37,8 +41,17 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 			return old->known[i];
 		}
 	}
-	if (lp_segment_open(segments_dir, name, &segment) < 0)
+	int r = lp_segment_open(segments_dir, name, &segment);
+
+	if (r < 0) {
+		char file[80] = "";
+
+		(void)lp_segment_name_format(name, "", file, sizeof file);
+		if (r != -ENOENT)
+			lp_log(LP_ERROR, "a segment is damaged or cannot be read, queries leave it out segment=%s error=\"%s\"", file, strerror(-r));
+		known.unreadable = true;
 		return known;
+	}
 	known.streams = lp_segment_info(segment)->streams;
 	known.blocks = lp_segment_info(segment)->blocks;
 	known.disk_bytes = lp_segment_info(segment)->disk_bytes;
@@ -49,7 +62,7 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, struct lp_stat_row *row)
 {
 	struct lp_segment_name *names = NULL;
-	uint64_t streams = 0, blocks = 0, bytes = 0, levels[4] = { 0 };
+	uint64_t streams = 0, blocks = 0, bytes = 0, unreadable = 0, levels[4] = { 0 };
 	size_t n = 0, hint = 0;
 
 	if (lp_segment_list(segments_dir, &names, &n) < 0)
@@ -67,6 +80,7 @@ void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, s
 	fresh->n = n;
 	for (size_t i = 0; i < n; i++) {
 		fresh->known[i] = look_up(*segstat, segments_dir, &names[i], &hint);
+		unreadable += fresh->known[i].unreadable;
 		streams += fresh->known[i].streams;
 		blocks += fresh->known[i].blocks;
 		bytes += fresh->known[i].disk_bytes;
@@ -76,6 +90,7 @@ void lp_segstat_refresh(struct lp_segstat **segstat, const char *segments_dir, s
 	lp_segstat_free(segstat);
 	*segstat = fresh;
 	lp_stat_set(row, LP_STAT_SEGMENTS, n);
+	lp_stat_set(row, LP_STAT_SEGMENTS_UNREADABLE, unreadable);
 	lp_stat_set(row, LP_STAT_SEGMENT_STREAMS, streams);
 	for (unsigned i = 0; i < 4; i++)
 		lp_stat_set(row, LP_STAT_SEGMENTS_LEVEL_0 + i, levels[i]);

@@ -143,7 +143,9 @@ static int open_log(struct lp_writer *writer, const char *wal_dir, const char *s
 		config.file_max = config.file_min;
 	int r = least_number(segments_dir, &config.least_number);
 
-	if (r == 0)
+	if (r < 0)
+		lp_log(LP_FATAL, "segments cannot be listed path=%s error=\"%s\"", segments_dir, strerror(-r));
+	else
 		r = lp_wal_open(&config, writer->epoch, atomic_load(&writer->state->committed), &writer->wal, &recovery);
 	if (r < 0)
 		return r;

@@ -2,7 +2,7 @@
 #include "common/bytes.h"
 #include "common/clock.h"
 #include "store/map.h"
-#include "store/seal.h"
+#include "store/seal-private.h"
 #include "store/segment-private.h"
 #include "tests/unit/walimage.h"
 
@@ -546,6 +546,15 @@ static void touch(const char *name)
 	fclose(f);
 }
 
+static int fill_one(struct lp_segout *out, void *arg)
+{
+	const struct lp_buf *stream = labels("", "merged", 1);
+
+	(void)arg;
+	lp_segout_stream(out, stream->data, (uint32_t)stream->len);
+	return lp_segout_row(out, 20000 * LP_NS_PER_DAY, &(struct lp_seal_text){ .line = "x\n", .len = 1 });
+}
+
 START_TEST(names_and_cleanup)
 {
 	struct lp_segment_name name, *names;
@@ -579,6 +588,19 @@ START_TEST(names_and_cleanup)
 	ck_assert_uint_eq(n, 2);
 	ck_assert(names[0].level == 1 && names[1].first == 9);
 	free(names);
+	/* What only claims to have replaced others destroys nothing. */
+	ck_assert_int_eq(lp_seal_cleanup(segments), 0);
+	ck_assert_int_eq(lp_segment_list_all(segments, &names, &n), 0);
+	ck_assert_uint_eq(n, 4);
+	free(names);
+	struct lp_seal_config to = config();
+	struct lp_seal_result result = { 0 };
+	struct lp_segout *out;
+
+	name = (struct lp_segment_name){ .day = 20000, .first = 1, .last = 3, .level = 1 };
+	ck_assert_int_eq(lp_segout_open(&to, &out), 0);
+	ck_assert_int_eq(lp_segout_write(out, &name, fill_one, NULL, &result), 0);
+	lp_segout_close(&out);
 	ck_assert_int_eq(lp_seal_cleanup(segments), 0);
 	ck_assert_int_eq(lp_segment_list_all(segments, &names, &n), 0);
 	ck_assert_uint_eq(n, 2);

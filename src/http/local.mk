@@ -3,7 +3,7 @@ src_http_libhttp_a_SOURCES = src/http/worker.c src/http/worker.h src/http/server
 	src/http/match.c src/http/match.h src/http/params.c src/http/params.h src/http/reply.c src/http/push.c \
 	src/http/querystream.c src/http/queryapi.c src/http/queryapi.h src/http/lokiapi.c src/http/deleteapi.c src/http/tenant.c src/http/otlp.c src/http/otlp.h src/http/status.c src/http/metrics.c
 src_http_libhttp_a_SOURCES += src/http/metricstream.c src/http/ratelimit.c src/http/k8s.c
-src_http_libhttp_a_SOURCES += src/http/rates.c
+src_http_libhttp_a_SOURCES += src/http/rates.c src/http/tls.c src/http/tls.h
 src_http_libhttp_a_SOURCES += src/http/wsframe.c src/http/wsframe.h src/http/tailmsg.c src/http/tailmsg.h src/http/tail.c src/http/tail-private.h \
 	src/http/tailconn.c src/http/tailhistory.c src/http/tailapi.c
 src_http_libhttp_a_SOURCES += src/http/rulesapi.c src/http/rulesapi.h src/http/alertsapi.c

@@ -6,9 +6,6 @@
 #include "common/clock.h"
 #include "common/log.h"
 
-#include <openssl/err.h>
-#include <openssl/ssl.h>
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -105,48 +102,13 @@ void lp_server_stop_accepting(struct lp_worker *worker)
 
 /* ---- TLS ---------------------------------------------------------------------------------------- */
 
-static SSL_CTX *make_tls(const struct lp_conf *conf)
+void lp_server_tls(struct lp_worker *worker)
 {
 	static const h2o_iovec_t alpn[] = { { H2O_STRLIT("http/1.1") }, { NULL, 0 } };
-	SSL_CTX *ctx = SSL_CTX_new(TLS_server_method());
 
-	if (!ctx)
-		return NULL;
-	SSL_CTX_set_min_proto_version(ctx, TLS1_2_VERSION);
-	/* h2o fails on writes inside SSL_read, which renegotiation makes. */
-	SSL_CTX_set_options(ctx, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE);
-	if (SSL_CTX_use_certificate_chain_file(ctx, conf->server_tls.cert_file) != 1 ||
-	    SSL_CTX_use_PrivateKey_file(ctx, conf->server_tls.key_file, SSL_FILETYPE_PEM) != 1 ||
-	    SSL_CTX_check_private_key(ctx) != 1) {
-		SSL_CTX_free(ctx);
-		return NULL;
-	}
-	h2o_ssl_register_alpn_protocols(ctx, alpn);
-	return ctx;
-}
-
-int lp_server_tls(struct lp_worker *worker)
-{
-	const struct lp_conf *conf = lp_worker_conf(worker);
-	bool wanted = conf->server_tls.cert_file[0] && conf->server_tls.key_file[0];
-	SSL_CTX *ctx = NULL;
-
-	if (wanted) {
-		ctx = make_tls(conf);
-		if (!ctx) {
-			char reason[256] = "unknown";
-
-			ERR_error_string_n(ERR_get_error(), reason, sizeof reason);
-			ERR_clear_error();
-			lp_log(LP_ERROR, "tls certificate not loaded cert=%s key=%s reason=%s", conf->server_tls.cert_file,
-			       conf->server_tls.key_file, reason);
-			return -EINVAL;
-		}
-	}
-	if (worker->accept.ssl_ctx)
-		SSL_CTX_free(worker->accept.ssl_ctx);   /* connections keep their own reference */
-	worker->accept.ssl_ctx = ctx;
-	return 0;
+	if (worker->proc->tls)
+		h2o_ssl_register_alpn_protocols(worker->proc->tls, alpn);
+	worker->accept.ssl_ctx = worker->proc->tls;     /* connections keep their own reference to an older one */
 }
 
 /* ---- open, close -------------------------------------------------------------------------------- */
@@ -174,9 +136,7 @@ int lp_server_open(struct lp_worker *worker)
 	h2o_context_init(&worker->ctx, worker->loop, &worker->conf);
 	worker->accept.ctx = &worker->ctx;
 	worker->accept.hosts = worker->conf.hosts;
-	r = lp_server_tls(worker);
-	if (r < 0)
-		return r;
+	lp_server_tls(worker);
 	fd = worker->proc->listen_fd;
 	r = fcntl(fd, F_SETFL, fcntl(fd, F_GETFL) | O_NONBLOCK);
 	if (r < 0)
@@ -197,6 +157,5 @@ void lp_server_close(struct lp_worker *worker)
 	free(queue);                    /* h2o forgets it */
 	h2o_evloop_destroy(worker->loop);
 	h2o_config_dispose(&worker->conf);
-	SSL_CTX_free(worker->accept.ssl_ctx);
 	worker->accept.ssl_ctx = NULL;
 }

@@ -123,7 +123,7 @@ void lp_worker_hurry(struct lp_worker *worker);
 /* server.c */
 int lp_server_open(struct lp_worker *worker);
 void lp_server_close(struct lp_worker *worker);
-int lp_server_tls(struct lp_worker *worker);            /* (re)load the certificate; the old one stays on failure */
+void lp_server_tls(struct lp_worker *worker);           /* use the process's certificate from here on */
 void lp_server_accept(struct lp_worker *worker);        /* take up accepting again after a pause */
 void lp_server_stop_accepting(struct lp_worker *worker);
 

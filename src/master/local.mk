@@ -15,4 +15,4 @@ TESTS += tests/unit/check_master
 tests_unit_check_master_SOURCES = tests/unit/check_master.c
 tests_unit_check_master_CPPFLAGS = $(AM_CPPFLAGS) $(CHECK_CFLAGS)
 tests_unit_check_master_LDADD = src/master/libmaster.a src/http/libhttp.a src/notify/libhooks.a src/rules/librules.a src/ingest/libingest.a $(QUERY_LIBS) src/conf/libconf.a shm/libshm.a src/common/libcommon.a \
-	$(CHECK_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS)
+	$(CHECK_LIBS) $(SSL_LIBS) $(YAML_LIBS) $(SYSTEMD_LIBS)

@@ -9,6 +9,7 @@
 #include "common/log.h"
 #include "rules/rule.h"
 #include "http/otlp.h"
+#include "http/tls.h"
 #include "notify/hooks/module.h"
 
 #include <errno.h>
@@ -39,6 +40,15 @@ static int check_rules(const struct lp_conf *conf, struct lp_buf *error)
 		r = lp_rules_load_files(set, (const char *const *)conf->rules.files.items, conf->rules.files.n, conf->rules.tenant,
 					conf->rules.evaluation_interval, error);
 	lp_rules_free(&set);
+	return r;
+}
+
+static int check_tls(const struct lp_conf *conf, struct lp_buf *error)
+{
+	struct ssl_ctx_st *tls = NULL;
+	int r = lp_tls_load(conf, &tls, error);
+
+	lp_tls_free(&tls);
 	return r;
 }
 
@@ -155,6 +165,14 @@ static int prepare(struct lp_master *master)
 		lp_log(LP_FATAL, "signals cannot be set up error=\"%s\"", strerror(-proc->signal_fd));
 		return LP_EXIT_FAILURE;
 	}
+	struct lp_buf error = { .max = 4096 };
+
+	/* As the user that reads them again at a reload. */
+	if (lp_tls_load(conf, &proc->tls, &error) < 0) {
+		lp_log(LP_FATAL, "%s", error.len ? lp_buf_cstr(&error) : "out of memory");
+		lp_buf_free(&error);
+		return LP_EXIT_CONFIG;
+	}
 	const struct lp_region_config region = { .workers = master->workers, .lane_bytes = lane_bytes(conf) };
 
 	r = lp_region_create(&region, &proc->region);
@@ -180,6 +198,8 @@ int lp_master_main(int argc, char **argv)
 		/* Only when asked: a secret that is missing is no reason to take no logs. */
 		if (r == 0 && args.check)
 			r = lp_hooks_check(conf, &error);
+		if (r == 0 && args.check)
+			r = check_tls(conf, &error);
 		if (r < 0)
 			lp_conf_free(&conf);
 	}
@@ -210,6 +230,7 @@ int lp_master_main(int argc, char **argv)
 		close(master.proc.signal_fd);
 	if (master.lock_fd >= 0)
 		close(master.lock_fd);
+	lp_tls_free(&master.proc.tls);
 	lp_region_close(&master.proc.region);
 	lp_conf_free(&master.proc.conf);
 	lp_conf_free(&master.proc.old_conf);

@@ -3,6 +3,7 @@
 
 #include "common/log.h"
 #include "http/otlp.h"
+#include "http/tls.h"
 
 #include <errno.h>
 
@@ -11,11 +12,14 @@ int lp_proc_reload(struct lp_proc *proc)
 	struct lp_conf_args args;
 	struct lp_conf *fresh = NULL;
 	struct lp_buf text = { .max = 4096 };
-	bool usage = false;
+	bool usage = false, serves = proc->slot == LP_SLOT_MASTER || proc->slot >= LP_SLOT_WORKER(0);
+	struct ssl_ctx_st *tls = NULL;
 	int r = lp_conf_load(proc->argc, proc->argv, &args, &fresh, &usage, &text);
 
 	if (r == 0) {
 		r = lp_otlp_load(fresh, NULL, &text);
+		if (r == 0 && serves)
+			r = lp_tls_load(fresh, &tls, &text);
 		if (r < 0)
 			lp_conf_free(&fresh);
 	}
@@ -34,6 +38,10 @@ int lp_proc_reload(struct lp_proc *proc)
 	lp_conf_free(&proc->old_conf);
 	proc->old_conf = proc->conf;
 	proc->conf = fresh;
+	if (serves) {
+		lp_tls_free(&proc->tls);
+		proc->tls = tls;
+	}
 	lp_proc_reset_log_level(proc);
 	return 0;
 }

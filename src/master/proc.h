@@ -7,9 +7,12 @@
 #include "shm/slot.h"
 #include "shm/stat.h"
 
+struct ssl_ctx_st;
+
 struct lp_proc {
 	struct lp_conf *conf;           /* owned; replaced on reload */
 	struct lp_conf *old_conf;       /* the one before, for threads that still read it; freed by the next reload */
+	struct ssl_ctx_st *tls;         /* owned (http/tls.h); NULL: plain.  Master and workers */
 	int argc;                       /* for loading the configuration again */
 	char **argv;
 	struct lp_region *region;

@@ -39,9 +39,21 @@ with Server({'server.cors.enabled': 'false'}) as s:
 
 with Server() as s:
     cert, key = s.tmp + '/cert.pem', s.tmp + '/key.pem'
-    r = subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', cert, '-days', '2',
-                        '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'], capture_output=True)
-    assert r.returncode == 0, r.stderr
+
+    def make_certificate(cert, key):
+        r = subprocess.run(['openssl', 'req', '-x509', '-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:P-256', '-nodes', '-keyout', key, '-out', cert, '-days', '2',
+                            '-subj', '/CN=localhost', '-addext', 'subjectAltName=DNS:localhost,IP:127.0.0.1'], capture_output=True)
+        assert r.returncode == 0, r.stderr
+    make_certificate(cert, key)
+    # ---- what cannot be used is refused before anything starts
+    make_certificate(s.tmp + '/other', s.tmp + '/otherkey')
+    subprocess.run(['openssl', 'ec', '-aes128', '-passout', 'pass:x', '-in', key, '-out', s.tmp + '/locked'], capture_output=True, check=True)
+    for c, k, says in ((s.tmp + '/absent', key, '/absent: No such file'), (cert, s.tmp + '/absent', '/absent: No such file'), (key, key, 'cert_file'),
+                       (cert, cert, 'key_file'), (cert, s.tmp + '/otherkey', 'mismatch'), (cert, s.tmp + '/locked', '/locked')):
+        argv = s.argv() + ['--set', 'server.tls.cert_file=' + c, '--set', 'server.tls.key_file=' + k]
+        for more in (['--check-config'], []):
+            r = subprocess.run(argv + more, capture_output=True, text=True, timeout=30 * SLOW, stdin=subprocess.DEVNULL)
+            assert r.returncode == 78 and 'server.tls.' in r.stderr and says in r.stderr, (c, k, more, r)
     s.options.update({'server.tls.cert_file': cert, 'server.tls.key_file': key})
     s.start(wait=False)
     ctx = ssl.create_default_context(cafile=cert)
@@ -71,7 +83,34 @@ with Server() as s:
     except OSError:
         pass
     assert ask('GET', '/ready')[0] == 200
+    # ---- a new certificate takes effect; a bad one changes nothing, also for workers that are started after it
+    def shown():
+        """The certificates that ten connections are shown, over all workers."""
+        loose = ssl.create_default_context()
+        loose.check_hostname, loose.verify_mode = False, ssl.CERT_NONE
+        found = set()
+        for _ in range(10):
+            with loose.wrap_socket(socket.create_connection(('127.0.0.1', s.port), timeout=5 * SLOW)) as c:
+                found.add(c.getpeercert(True))
+        return found
+
+    def reloads(result):
+        text = ask('GET', '/metrics')[1].decode()
+        return sum(float(l.split()[-1]) for l in text.splitlines() if l.startswith('logpulse_config_reloads_total{result="%s"' % result))
+    old = shown()
+    assert len(old) == 1
+    make_certificate(cert, key)
     s.proc.send_signal(signal.SIGHUP)
-    wait_for('the certificate to be read again', up)
+    wait_for('the new certificate everywhere', lambda: len(shown()) == 1 and shown() != old)
+    new = shown()
+    ctx = ssl.create_default_context(cafile=cert)
+    open(key, 'w').write('nonsense')
+    s.proc.send_signal(signal.SIGHUP)
+    wait_for('the reload to fail', lambda: reloads('error') == 1)
+    assert reloads('ok') == 1
+    for pid in s.children('worker'):
+        os.kill(pid, signal.SIGKILL)
+    wait_for('workers to be back', lambda: len(s.children('logpulse: worker')) == 2 and up())
+    assert shown() == new
     assert s.stop() == 0
 done()

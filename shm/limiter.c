@@ -1,86 +1,89 @@
-/* Rate limits in shared memory.
+/* Limits in shared memory.
  *
- * Guarantees: a client's state is one word, replaced by compare-and-swap, so it is never half written and nobody repairs
- * it; a time beyond what the limit can produce (a stray write, a limit that was lowered) is cut to it, so no word can shut
- * a client out for longer than burst * interval.  Memory is fixed.  A word whose time is past says the same as no word and
- * is taken by the next client without loss; when all eight of a set are in use, the one nearest to its rest is forgotten,
- * which errs on the client's side.  Two workers that meet a new client at the same moment may both make a word: it
- * has two bursts until the second word is at rest; the first is found from then on.
- * Process: workers.  If one dies here, its request was counted or was not. */
+ * Guarantees: a key's time is one word, replaced by compare-and-swap, so it is never half written and nobody repairs it; a
+ * time beyond what the limit can produce (a stray write, a limit that was lowered) is cut to it, so no word can shut anybody out
+ * for longer than its burst takes to come back.  Memory is fixed.  A bucket whose time is past says the same as none and is taken by
+ * the next key without loss; when all eight of a set are in use, the one nearest to its rest is forgotten, which errs on its
+ * side, and never on that of the keys that it has to make room for.
+ * A bucket changes hands by its key; until the new owner's time is there it has the old one's, and who comes in between, or after
+ * a process that died there, may be refused as long as that lasts: a state at rest, but for a bucket that was forgotten.  Two
+ * workers that meet a new key at the same moment may both make a bucket: it has two bursts until the second is at rest; the
+ * first is found from then on.
+ * Process: workers.  If one dies here, what it took was counted or was not. */
 #include "shm/limiter.h"
 
 #include "shm/region-private.h"
 
 #define SETS 8192u
 #define WAYS 8u
-#define TIME_BITS 48
-#define TIME_MASK ((UINT64_C(1) << TIME_BITS) - 1)
-#define MAX_TRIES 64u           /* each lost race is somebody else's progress; after so many the request is let in */
+#define MAX_TRIES 64u           /* each lost race is somebody else's progress; after so many it is allowed */
+
+struct bucket {
+	_Atomic uint64_t key;           /* 0: free; workers */
+	_Atomic uint64_t time_ns;       /* monotonic; workers */
+};
 
 struct set {
-	alignas(LP_REGION_LINE) _Atomic uint64_t words[WAYS];
+	alignas(LP_REGION_LINE) struct bucket ways[WAYS];
 };
-_Static_assert(sizeof(struct set) == LP_REGION_LINE, "one set is one cache line");
+_Static_assert(sizeof(struct set) == WAYS * 16, "region layout is shared: bump LP_REGION_VERSION");
 
 uint64_t lp_limiter_bytes(void) { return SETS * sizeof(struct set); }
 
 struct pick {
-	unsigned way;
-	uint64_t word;
-	bool mine, busy;                /* the client's own; another client's that is not at rest */
+	struct bucket *bucket;
+	uint64_t key, time;             /* as they were seen */
+	bool mine;
 };
 
-static struct pick pick_way(struct set *set, uint64_t tag, uint64_t now)
+/* Relaxed everywhere: each word carries everything that it says. */
+static struct pick pick_bucket(struct set *set, uint64_t key)
 {
-	struct pick best = { .busy = true };
-	uint64_t lowest = UINT64_MAX;
+	struct pick best = { .time = UINT64_MAX };
 
 	for (unsigned i = 0; i < WAYS; i++) {
-		uint64_t word = atomic_load_explicit(&set->words[i], memory_order_relaxed), at = word & TIME_MASK;
+		struct bucket *bucket = &set->ways[i];
+		uint64_t found = atomic_load_explicit(&bucket->key, memory_order_relaxed);
+		uint64_t time = atomic_load_explicit(&bucket->time_ns, memory_order_relaxed);
 
-		if (word >> TIME_BITS == tag)
-			return (struct pick){ i, word, true, false };
-		if (at < lowest) {
-			lowest = at;
-			best = (struct pick){ i, word, false, at > now };
-		}
+		if (found == key)
+			return (struct pick){ bucket, found, time, true };
+		if (time < best.time || !best.bucket)
+			best = (struct pick){ bucket, found, time, false };
 	}
 	return best;
 }
 
-struct lp_limit_state lp_limiter_take(struct lp_region *region, uint64_t key, const struct lp_limit *limit, uint64_t now_us)
+struct lp_limit_state lp_limiter_take(struct lp_region *region, uint64_t key, uint64_t cost_ns, uint64_t burst_ns, uint64_t now)
 {
-	struct set *sets = lp_region_at(region, region->want.limits_off, 0), *set = &sets[key % SETS];
-	uint64_t tag = key >> TIME_BITS ? key >> TIME_BITS : 1, now = now_us & TIME_MASK, depth = limit->burst * limit->interval_us;
+	struct set *set = (struct set *)lp_region_at(region, region->want.limits_off, lp_limiter_bytes()) + key % SETS;
 
+	key = key ? key : 1;
+	if (cost_ns > burst_ns)
+		return (struct lp_limit_state){ .rest_ns = burst_ns };
 	for (unsigned tries = 0; tries < MAX_TRIES; tries++) {
-		struct pick pick = pick_way(set, tag, now);
-		uint64_t at = pick.mine ? pick.word & TIME_MASK : now, next;
-
-		if (at < now)
-			at = now;
-		bool cut = at > now + depth;
+		struct pick pick = pick_bucket(set, key);
+		uint64_t end = now + burst_ns, at = pick.mine && pick.time > now ? pick.time : now;
+		bool cut = at > end, refused = cut || cost_ns > end - at;
 
 		if (cut)
-			at = now + depth;
-		next = at + limit->interval_us;
-		bool refused = next > now + depth;
-
+			at = end;
 		if (refused && !cut)
-			return (struct lp_limit_state){ .rest_us = at - now };
-		/* Relaxed: the word carries everything that it says. */
-		if (!atomic_compare_exchange_weak_explicit(&set->words[pick.way], &pick.word,
-							   tag << TIME_BITS | ((refused ? at : next) & TIME_MASK),
-							   memory_order_relaxed, memory_order_relaxed))
+			return (struct lp_limit_state){ .left_ns = end - at, .rest_ns = at - now };
+		if (!pick.mine && !atomic_compare_exchange_strong_explicit(&pick.bucket->key, &pick.key, key, memory_order_relaxed,
+									   memory_order_relaxed))
 			continue;
-		if (refused)
-			return (struct lp_limit_state){ .rest_us = at - now };
+		if (!refused)
+			at += cost_ns;
+		if (!atomic_compare_exchange_strong_explicit(&pick.bucket->time_ns, &pick.time, at, memory_order_relaxed,
+							     memory_order_relaxed))
+			continue;
 		return (struct lp_limit_state){
-			.allowed = true,
-			.evicted = !pick.mine && pick.busy,
-			.remaining = (now + depth - next) / limit->interval_us,
-			.rest_us = next - now,
+			.allowed = !refused,
+			.evicted = !pick.mine && pick.time > now,
+			.left_ns = end - at,
+			.rest_ns = at - now,
 		};
 	}
-	return (struct lp_limit_state){ .allowed = true, .rest_us = depth };
+	return (struct lp_limit_state){ .allowed = true, .rest_ns = burst_ns };
 }

@@ -35,7 +35,7 @@ void lp_ratelimit_load(struct lp_worker *worker)
 	load_nets(&limits->white, &conf->rate_limit.whitelist_ips);
 	load_nets(&limits->black, &conf->rate_limit.blacklist_ips);
 	load_nets(&limits->proxies, &conf->rate_limit.trusted_proxies);
-	limits->interval_us = 60000000 / (uint64_t)conf->rate_limit.requests_per_minute;
+	limits->interval_ns = UINT64_C(60000000000) / (uint64_t)conf->rate_limit.requests_per_minute;
 	limits->active = conf->rate_limit.enabled || limits->black.n > 0;
 }
 
@@ -153,7 +153,7 @@ static void log_refusal(struct lp_worker *worker, const struct lp_addr *addr, co
 bool lp_ratelimit_pass(struct lp_worker *worker, h2o_req_t *req, unsigned flags)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
-	struct lp_limit limit = { worker->limits.interval_us, (uint64_t)conf->rate_limit.burst };
+	uint64_t cost_ns = worker->limits.interval_ns;
 	struct lp_limit_state state;
 	struct lp_addr addr;
 
@@ -170,11 +170,11 @@ bool lp_ratelimit_pass(struct lp_worker *worker, h2o_req_t *req, unsigned flags)
 	}
 	if (!conf->rate_limit.enabled || flags & LP_RATE_EXEMPT || contains(&worker->limits.white, &addr))
 		return true;
-	state = lp_limiter_take(worker->proc->region, key_of_request(worker, req, &addr, flags), &limit,
-				(uint64_t)lp_clock_mono_ns() / 1000);
+	state = lp_limiter_take(worker->proc->region, key_of_request(worker, req, &addr, flags), cost_ns,
+				cost_ns * (uint64_t)conf->rate_limit.burst, (uint64_t)lp_clock_mono_ns());
 	number_header(req, "x-ratelimit-limit", conf->rate_limit.requests_per_minute);
-	number_header(req, "x-ratelimit-remaining", (int64_t)state.remaining);
-	number_header(req, "x-ratelimit-reset", lp_clock_real_ns() / LP_NS_PER_SEC + (int64_t)((state.rest_us + 999999) / 1000000));
+	number_header(req, "x-ratelimit-remaining", (int64_t)(state.left_ns / cost_ns));
+	number_header(req, "x-ratelimit-reset", lp_clock_real_ns() / LP_NS_PER_SEC + ((int64_t)state.rest_ns + LP_NS_PER_SEC - 1) / LP_NS_PER_SEC);
 	if (state.evicted)
 		lp_stat_add(worker->stat, LP_STAT_RATE_LIMIT_EVICTED, 1);
 	if (state.allowed)

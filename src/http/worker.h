@@ -57,7 +57,7 @@ struct lp_nets {
 
 struct lp_ratelimit {
 	bool active;                    /* anything to look at */
-	uint64_t interval_us;
+	uint64_t interval_ns;           /* what a request costs */
 	struct lp_nets white, black, proxies;
 	uint64_t refused;               /* since logged_ns */
 	int64_t logged_ns;

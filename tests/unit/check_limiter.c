@@ -7,15 +7,20 @@
 
 #include <check.h>
 #include <errno.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#define START_US UINT64_C(1000000000)
+#define START_NS UINT64_C(1000000000000)
 
 static struct lp_region *region;
+
+struct limit {
+	uint64_t cost_ns, burst;        /* of one, and how many at once */
+};
 
 static void setup(void)
 {
@@ -26,69 +31,115 @@ static void setup(void)
 
 static void teardown(void) { lp_region_close(&region); }
 
-static unsigned take_all(uint64_t key, const struct lp_limit *limit, uint64_t now_us)
+static struct lp_limit_state take(uint64_t key, const struct limit *limit, uint64_t now_ns)
+{
+	return lp_limiter_take(region, key, limit->cost_ns, limit->cost_ns * limit->burst, now_ns);
+}
+
+static unsigned take_all(uint64_t key, const struct limit *limit, uint64_t now_ns)
 {
 	unsigned n = 0;
 
-	while (lp_limiter_take(region, key, limit, now_us).allowed)
+	while (take(key, limit, now_ns).allowed)
 		n++;
 	return n;
 }
 
 START_TEST(burst_then_rate)
 {
-	const struct lp_limit limit = { .interval_us = 60000, .burst = 100 };
-	struct lp_limit_state state = lp_limiter_take(region, 7, &limit, START_US);
+	const struct limit limit = { .cost_ns = 60000000, .burst = 100 };
+	struct lp_limit_state state = take(7, &limit, START_NS);
 
 	ck_assert(state.allowed && !state.evicted);
-	ck_assert_uint_eq(state.remaining, 99);
-	ck_assert_uint_eq(state.rest_us, 60000);
-	ck_assert_uint_eq(take_all(7, &limit, START_US), 99);
-	state = lp_limiter_take(region, 7, &limit, START_US);
-	ck_assert(!state.allowed && state.remaining == 0);
-	ck_assert_uint_eq(state.rest_us, 100 * 60000);
-	ck_assert_uint_eq(take_all(7, &limit, START_US + 59999), 0);
-	ck_assert_uint_eq(take_all(7, &limit, START_US + 60000), 1);
-	ck_assert_uint_eq(take_all(7, &limit, START_US + 60000 * 11), 10);
+	ck_assert_uint_eq(state.left_ns, 99 * limit.cost_ns);
+	ck_assert_uint_eq(state.rest_ns, limit.cost_ns);
+	ck_assert_uint_eq(take_all(7, &limit, START_NS), 99);
+	state = take(7, &limit, START_NS);
+	ck_assert(!state.allowed && state.left_ns == 0);
+	ck_assert_uint_eq(state.rest_ns, 100 * limit.cost_ns);
+	ck_assert_uint_eq(take_all(7, &limit, START_NS + 59999999), 0);
+	ck_assert_uint_eq(take_all(7, &limit, START_NS + 60000000), 1);
+	ck_assert_uint_eq(take_all(7, &limit, START_NS + limit.cost_ns * 11), 10);
 	/* Rest fills the burst and no more. */
-	ck_assert_uint_eq(take_all(7, &limit, START_US + UINT64_C(3600000000)), 100);
-	ck_assert_uint_eq(take_all(8, &limit, START_US), 100);
+	ck_assert_uint_eq(take_all(7, &limit, START_NS + UINT64_C(3600000000000)), 100);
+	ck_assert_uint_eq(take_all(8, &limit, START_NS), 100);
+}
+END_TEST
+
+START_TEST(amounts_differ)
+{
+	/* A burst of 100, of which time gives back. */
+	ck_assert(lp_limiter_take(region, 1, 60, 100, 1000).allowed);
+	ck_assert(!lp_limiter_take(region, 1, 41, 100, 1000).allowed);
+	struct lp_limit_state state = lp_limiter_take(region, 1, 40, 100, 1000);
+
+	ck_assert(state.allowed && state.left_ns == 0 && state.rest_ns == 100);
+	ck_assert(!lp_limiter_take(region, 1, 1, 100, 1000).allowed);
+	ck_assert(lp_limiter_take(region, 1, 0, 100, 1000).allowed);
+	ck_assert(lp_limiter_take(region, 1, 30, 100, 1030).allowed);
+	ck_assert(!lp_limiter_take(region, 1, 1, 100, 1030).allowed);
+	/* More than the burst never passes, and takes nothing. */
+	ck_assert(!lp_limiter_take(region, 1, 101, 100, 999999).allowed);
+	ck_assert(lp_limiter_take(region, 1, 100, 100, 999999).allowed);
+	ck_assert(!lp_limiter_take(region, 3, UINT64_MAX, LP_LIMIT_MAX_NS, INT64_MAX).allowed);
+	ck_assert(lp_limiter_take(region, 3, LP_LIMIT_MAX_NS, LP_LIMIT_MAX_NS, INT64_MAX).allowed);
+	/* Keys have their own, 0 too. */
+	ck_assert(lp_limiter_take(region, 0, 100, 100, 9999999).allowed && lp_limiter_take(region, 2, 100, 100, 1000).allowed);
+	ck_assert(!lp_limiter_take(region, 0, 1, 100, 9999999).allowed);
 }
 END_TEST
 
 START_TEST(lowered_limits_and_stray_words_pass)
 {
-	const struct lp_limit wide = { .interval_us = 60000000, .burst = 1000 }, narrow = { .interval_us = 1000, .burst = 5 };
+	const struct limit wide = { .cost_ns = 60000000000, .burst = 1000 }, narrow = { .cost_ns = 1000000, .burst = 5 };
 	_Atomic uint64_t *words = lp_region_at(region, region->want.limits_off, 0);
 
-	ck_assert_uint_eq(take_all(9, &wide, START_US), 1000);
-	ck_assert_uint_eq(take_all(9, &narrow, START_US), 0);
-	ck_assert_uint_eq(take_all(9, &narrow, START_US + 5000), 5);
+	ck_assert_uint_eq(take_all(9, &wide, START_NS), 1000);
+	ck_assert_uint_eq(take_all(9, &narrow, START_NS), 0);
+	ck_assert_uint_eq(take_all(9, &narrow, START_NS + 5000000), 5);
+	/* All times of the set, its own among them; then all of its keys as well. */
 	for (unsigned i = 0; i < 8; i++)
-		atomic_store(&words[(9 % 8192) * 8 + i], UINT64_MAX - i);
-	ck_assert_uint_eq(take_all(9, &narrow, START_US + 20000), 5);
+		atomic_store(&words[(9 % 8192) * 16 + 2 * i + 1], UINT64_MAX - i);
+	ck_assert_uint_eq(take_all(9, &narrow, START_NS + 20000000), 0);
+	ck_assert_uint_eq(take_all(9, &narrow, START_NS + 25000000), 5);
+	for (unsigned i = 0; i < 16; i++)
+		atomic_store(&words[(9 % 8192) * 16 + i], UINT64_MAX - i);
+	ck_assert_uint_eq(take_all(9, &narrow, START_NS + 40000000), 5);
 }
 END_TEST
 
-/* Nine clients in one set: a client at rest goes without a word, a busy one is named. */
+/* Nine keys in one set: one at rest goes without a word, a busy one is named. */
 START_TEST(full_sets_forget_the_nearest_to_rest)
 {
-	const struct lp_limit limit = { .interval_us = 1000, .burst = 10 };
+	const struct limit limit = { .cost_ns = 1000000, .burst = 10 };
 
 	for (uint64_t i = 1; i <= 8; i++)
 		for (uint64_t n = 0; n < i; n++)
-			ck_assert(!lp_limiter_take(region, i << 48 | 5, &limit, START_US).evicted);
-	struct lp_limit_state state = lp_limiter_take(region, UINT64_C(9) << 48 | 5, &limit, START_US);
+			ck_assert(!take(i << 48 | 5, &limit, START_NS).evicted);
+	struct lp_limit_state state = take(UINT64_C(9) << 48 | 5, &limit, START_NS);
 
-	ck_assert(state.allowed && state.evicted);
-	ck_assert_uint_eq(take_all(UINT64_C(8) << 48 | 5, &limit, START_US), 2);       /* the busiest is still known */
-	ck_assert(!lp_limiter_take(region, UINT64_C(77) << 48 | 5, &limit, START_US + 100000).evicted);
+	ck_assert(state.allowed && state.evicted && state.left_ns == 9 * limit.cost_ns);
+	ck_assert_uint_eq(take_all(UINT64_C(8) << 48 | 5, &limit, START_NS), 2);        /* the busiest is still known */
+	ck_assert(!take(UINT64_C(77) << 48 | 5, &limit, START_NS + 100000000).evicted);
+}
+END_TEST
+
+/* A process died between the two words of a bucket that was at rest: its successor and everybody else take what is theirs. */
+START_TEST(half_taken_buckets_are_whole)
+{
+	const struct limit limit = { .cost_ns = 1000, .burst = 10 };
+	_Atomic uint64_t *words = lp_region_at(region, region->want.limits_off, 0);
+
+	ck_assert_uint_eq(take_all(1 << 13 | 5, &limit, START_NS), 10);
+	atomic_store(&words[5 * 16], 2 << 13 | 5);
+	ck_assert_uint_eq(take_all(2 << 13 | 5, &limit, START_NS + 10000), 10);
+	ck_assert_uint_eq(take_all(1 << 13 | 5, &limit, START_NS + 10000), 10);
 }
 END_TEST
 
 START_TEST(processes_share_a_limit)
 {
-	const struct lp_limit limit = { .interval_us = 1000000, .burst = 3000 };
+	const struct limit limit = { .cost_ns = 1000000000, .burst = 3000 };
 	unsigned total = 0;
 	int ends[2];
 
@@ -97,7 +148,7 @@ START_TEST(processes_share_a_limit)
 		pid_t pid = fork();
 
 		if (pid == 0) {
-			unsigned n = take_all(42, &limit, START_US);
+			unsigned n = take_all(42, &limit, START_NS);
 
 			_exit(write(ends[1], &n, sizeof n) == sizeof n ? 0 : 1);
 		}
@@ -113,10 +164,65 @@ START_TEST(processes_share_a_limit)
 	}
 	close(ends[0]);
 	close(ends[1]);
-	/* Two words for one client can be made at the very first moment; then a burst may pass twice. */
+	/* Two buckets for one key can be made at the very first moment; then a burst may pass twice. */
 	ck_assert_uint_ge(total, 3000);
 	ck_assert_uint_le(total, 6000);
-	ck_assert_uint_eq(take_all(42, &limit, START_US), 0);
+	ck_assert_uint_eq(take_all(42, &limit, START_NS), 0);
+}
+END_TEST
+
+static void *take_many(void *arg)
+{
+	unsigned *taken = arg;
+
+	for (int i = 0; i < 1000; i++)
+		*taken += lp_limiter_take(region, 77, 10, 10000, 5000).allowed;
+	return NULL;
+}
+
+/* Many at once get what a key that is known has left, and not more. */
+START_TEST(threads_share_a_limit)
+{
+	pthread_t threads[4];
+	unsigned taken[4] = { 0 };
+
+	ck_assert(lp_limiter_take(region, 77, 10, 10000, 5000).allowed);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, take_many, &taken[i]), 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	ck_assert_uint_eq(taken[0] + taken[1] + taken[2] + taken[3], 999);
+}
+END_TEST
+
+static void *churn(void *arg)
+{
+	const struct limit limit = { .cost_ns = 1000, .burst = 10 };
+	uint64_t now = START_NS, *busy = arg;
+
+	for (unsigned i = 0; i < 20000; i++, now += 7) {
+		uint64_t key = (uint64_t)(i * 31 % 23 + 1) << 13 | 6;
+		struct lp_limit_state state = take(key, &limit, now);
+
+		ck_assert(state.rest_ns <= 10 * limit.cost_ns && state.left_ns <= 10 * limit.cost_ns);
+		*busy += !state.allowed;
+	}
+	return NULL;
+}
+
+/* More keys than a set has room for, from all sides: nobody waits longer than its burst takes, and in the end all are at rest. */
+START_TEST(threads_fight_for_a_set)
+{
+	const struct limit limit = { .cost_ns = 1000, .burst = 10 };
+	pthread_t threads[4];
+	uint64_t busy[4] = { 0 };
+
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, churn, &busy[i]), 0);
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	for (uint64_t key = 1; key <= 8; key++)
+		ck_assert_uint_eq(take_all(key << 13 | 6, &limit, START_NS * 2), 10);
 }
 END_TEST
 
@@ -258,9 +364,13 @@ int main(void)
 
 	tcase_add_checked_fixture(limits, setup, teardown);
 	tcase_add_test(limits, burst_then_rate);
+	tcase_add_test(limits, amounts_differ);
 	tcase_add_test(limits, lowered_limits_and_stray_words_pass);
 	tcase_add_test(limits, full_sets_forget_the_nearest_to_rest);
+	tcase_add_test(limits, half_taken_buckets_are_whole);
 	tcase_add_test(limits, processes_share_a_limit);
+	tcase_add_test(limits, threads_share_a_limit);
+	tcase_add_test(limits, threads_fight_for_a_set);
 	tcase_add_test(limits, pairs_are_bounded_and_age);
 	suite_add_tcase(suite, limits);
 	tcase_add_test(net_case, networks);

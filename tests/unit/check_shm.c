@@ -4,7 +4,6 @@
 #include "common/clock.h"
 #include "common/prom.h"
 #include "shm/lane.h"
-#include "shm/rate.h"
 #include "shm/region-private.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
@@ -718,52 +717,6 @@ START_TEST(exemplars_are_never_torn)
 }
 END_TEST
 
-/* Many threads at once get what is in the bucket, and not more. */
-static struct lp_region *rate_region;
-
-static void *take_many(void *arg)
-{
-	uint64_t *taken = arg;
-
-	for (int i = 0; i < 1000; i++)
-		*taken += lp_rate_take(rate_region, 77, 10, 10000, 5000);
-	return NULL;
-}
-
-START_TEST(rates)
-{
-	struct lp_region_config config = { .workers = 1, .lane_bytes = 65536 };
-	pthread_t threads[4];
-	uint64_t taken[4] = { 0 };
-
-	ck_assert_int_eq(lp_region_create(&config, &rate_region), 0);
-	/* A burst of 100, of which time gives back. */
-	ck_assert(lp_rate_take(rate_region, 1, 60, 100, 1000));
-	ck_assert(!lp_rate_take(rate_region, 1, 41, 100, 1000));
-	ck_assert(lp_rate_take(rate_region, 1, 40, 100, 1000));
-	ck_assert(!lp_rate_take(rate_region, 1, 1, 100, 1000));
-	ck_assert(lp_rate_take(rate_region, 1, 30, 100, 1030));
-	ck_assert(!lp_rate_take(rate_region, 1, 1, 100, 1030));
-	ck_assert(!lp_rate_take(rate_region, 1, 101, 100, 999999));
-	ck_assert(lp_rate_take(rate_region, 1, 100, 100, 999999));
-	/* Keys have their own, 0 too. */
-	ck_assert(lp_rate_take(rate_region, 0, 100, 100, 9999999) && lp_rate_take(rate_region, 2, 100, 100, 1000));
-	/* More keys in one place than it has room for share the last resort, strictly; when they are full again, others have it. */
-	for (uint64_t i = 0; i < 8; i++)
-		ck_assert(lp_rate_take(rate_region, 1000 + (i << 32), 100, 100, 1000));
-	ck_assert(!lp_rate_take(rate_region, 1000 + (UINT64_C(9) << 32), 100, 100, 1000));
-	for (uint64_t i = 20; i < 28; i++)
-		ck_assert(lp_rate_take(rate_region, 1000 + (i << 32), 100, 100, 2000));
-	ck_assert(!lp_rate_take(rate_region, 1000 + (UINT64_C(20) << 32), 100, 100, 2000));
-	for (int i = 0; i < 4; i++)
-		ck_assert_int_eq(pthread_create(&threads[i], NULL, take_many, &taken[i]), 0);
-	for (int i = 0; i < 4; i++)
-		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
-	ck_assert_uint_eq(taken[0] + taken[1] + taken[2] + taken[3], 1000);
-	lp_region_close(&rate_region);
-}
-END_TEST
-
 int main(void)
 {
 	Suite *suite = suite_create("shm");
@@ -773,7 +726,6 @@ int main(void)
 	tcase_add_test(plain, region_is_sealed_and_checked);
 	tcase_add_test(plain, pins);
 	tcase_add_test(plain, counters_sum);
-	tcase_add_test(plain, rates);
 	tcase_add_test(plain, prometheus_text);
 	tcase_add_test(plain, exemplars);
 	tcase_add_test(plain, exemplars_are_never_torn);

@@ -58,6 +58,7 @@ struct lp_tail_client {
 	struct lp_tail_group *wanted;   /* waits for a place among the histories */
 	bool original;
 	bool asked;                     /* joining because the client asked for another filter */
+	const struct lp_tail_block *announced;  /* what says that the filter took effect, while it is queued */
 	char *said;                     /* {"name":"value"} of its filter, for messages; original only */
 	char *said_query;               /* JSON string, or NULL */
 	int64_t delay_ms;

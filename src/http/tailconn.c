@@ -1,7 +1,8 @@
 /* One live tail's connection: the upgrade, frames in and out, pings, the end.
  *
  * Guarantees: one write at a time, of at most LP_TAIL_GATHER blocks; a client that takes nothing, or answers no ping, for
- * streaming.client_timeout is cut; whatever it sends is bounded and answered as RFC 6455 says.
+ * streaming.client_timeout is cut; whatever it sends is bounded and answered as RFC 6455 says, and who asks without reading
+ * the answers is not listened to until it has taken them.
  * Process: worker, event loop.  The socket keeps its on_close of server.c, so the connection stays counted. */
 #include "http/tail-private.h"
 
@@ -20,10 +21,12 @@
 #define QUEUE_BYTES (8u << 20)          /* live blocks of one client */
 #define GATHER_BYTES (256u << 10)       /* so that a ping soon gets its turn */
 #define CLOSE_MS 2000                   /* for the client's answer to our close frame */
+#define SAID_BYTES (64u << 10)          /* of our own messages; while more waits, nothing is read */
 #define LOST_NAMED_MAX 1000u            /* dropped entries that are named, as Loki does; the number is always exact */
 #define LOST_JSON_MAX (64u << 10)
 
 static void on_read(h2o_socket_t *sock, const char *err);
+static void listen_again(struct lp_tail_client *client);
 
 /* ---- queues ---------------------------------------------------------------------------------------- */
 
@@ -152,8 +155,11 @@ static void on_written(h2o_socket_t *sock, const char *err)
 		lp_tail_client_cut(client);
 		return;
 	}
+	client->refs++;
 	lp_tail_history_pull(client);
 	lp_tail_client_pump(client);
+	listen_again(client);
+	lp_tail_client_unref(client);
 }
 
 static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t now_ms)
@@ -179,6 +185,8 @@ static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t
 			break;
 		struct lp_tail_block *block = queue_take(queue);
 
+		if (block == client->announced)
+			client->announced = NULL;
 		client->inflight[client->n_inflight++] = block;
 		bufs[n++] = h2o_iovec_init(block->data, block->len);
 		bytes += block->len;
@@ -248,6 +256,8 @@ int lp_tail_client_say_behind(struct lp_tail_client *client, const void *text, s
 
 	if (block)
 		lp_tail_block_unref(block);
+	if (r == 0)
+		client->announced = block;
 	return r;
 }
 
@@ -408,8 +418,7 @@ static void on_event(struct lp_tail_client *client, const struct lp_ws_event *ev
 		lp_tail_client_close(client, LP_WS_UNSUPPORTED, "text messages only");
 		break;
 	case LP_WS_PING:
-		/* Who pings without reading the pongs gets one of them. */
-		if (!client->closing && client->control.len < GATHER_BYTES) {
+		if (!client->closing) {
 			lp_ws_write(&client->control, LP_WS_PONG, event->data, event->len);
 			lp_tail_client_pump(client);
 		}
@@ -422,10 +431,12 @@ static void on_event(struct lp_tail_client *client, const struct lp_ws_event *ev
 	}
 }
 
-/* What it says next has to wait until what it asked for before has taken effect. */
+/* What it says next has to wait until what it asked for before has taken effect, and the answers have been taken. */
 static bool must_wait(const struct lp_tail_client *client)
 {
-	return client->original && !client->closing && (!client->group || client->asked);
+	if (client->closing)
+		return false;
+	return client->control.len > SAID_BYTES || (client->original && (!client->group || client->asked || client->announced));
 }
 
 /* Frames that have arrived.  The caller holds a reference: the client may come to its end here. */
@@ -452,7 +463,7 @@ static void take_frames(struct lp_tail_client *client)
 			on_event(client, &event);
 	}
 	if (client->sock)
-		h2o_socket_read_stop(client->sock);     /* until lp_tail_client_joined() */
+		h2o_socket_read_stop(client->sock);     /* until listen_again() */
 }
 
 static void on_read(h2o_socket_t *sock, const char *err)
@@ -469,14 +480,20 @@ static void on_read(h2o_socket_t *sock, const char *err)
 	lp_tail_client_unref(client);
 }
 
-void lp_tail_client_joined(struct lp_tail_client *client)
+/* Go on with what has arrived, if nothing has to be waited for any more.  The caller holds a reference. */
+static void listen_again(struct lp_tail_client *client)
 {
-	if (!client->sock || client->closing)
+	if (!client->sock || client->closing || must_wait(client) || h2o_socket_is_reading(client->sock))
 		return;
-	client->asked = false;
 	client->unanswered_ms = 0;
 	h2o_socket_read_start(client->sock, on_read);
 	take_frames(client);
+}
+
+void lp_tail_client_joined(struct lp_tail_client *client)
+{
+	client->asked = false;
+	listen_again(client);
 }
 
 /* ---- time ------------------------------------------------------------------------------------------ */
@@ -489,7 +506,7 @@ void lp_tail_client_tick(struct lp_tail_client *client, int64_t now_ms)
 		return;
 	if ((client->closing && now_ms >= client->close_by_ms) ||
 	    (client->writing && now_ms - client->write_since_ms >= conf->streaming.client_timeout) ||
-	    (client->unanswered_ms && now_ms - client->unanswered_ms >= conf->streaming.client_timeout)) {
+	    (client->unanswered_ms && !must_wait(client) && now_ms - client->unanswered_ms >= conf->streaming.client_timeout)) {
 		if (!client->closing)
 			lp_stat_add(client->tails->worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);
 		lp_tail_client_cut(client);

@@ -193,11 +193,34 @@ def hostile(server):
     print('hostile: RFC 6455 close codes, fragments, vanishing clients')
 
 
+# Who asks and does not read the answers is not listened to, instead of answers that pile up; in the end all of them are there.
+def deaf(server):
+    for message, answer in ((b'x' * 100, 'error'), (b'{"type":"query","query":"{app=\\"q\\"} |= \\"' + b'y' * 4096 + b'\\""}', 'filter_updated')):
+        with stream(server, ws=dict(rcvbuf=4096), app='q') as w:
+            raw, sent, at = frame(TEXT, message) * (8192 // len(message)), 0, 0
+            w.sock.settimeout(2 * SLOW)
+            try:
+                while sent < 64 << 20:
+                    at += w.sock.send(raw[at:])
+                    if at == len(raw):
+                        sent, at = sent + len(raw), 0
+            except socket.timeout:
+                pass
+            assert sent < 64 << 20, 'all was read'
+            first = w.recv()
+            assert first['type'] == 'connected', first
+            for _ in range(min(sent // len(message), 500)):
+                m = w.recv()
+                assert m['type'] == answer, m
+    print('deaf: requests wait for those who do not take the answers')
+
+
 with Server(options={'streaming.max_clients': 40}).start() as server:
     loki(server)
     loki_refusals(server)
     original(server)
     hostile(server)
+    deaf(server)
     # The limit counts the clients of all workers.
     wait_for('no clients', lambda: server.get('/health').json()['streamClients'] == 0)
     many = [stream(server, app='z') for _ in range(40)]

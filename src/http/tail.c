@@ -5,7 +5,7 @@
  *
  * Guarantees: a committed line is sent to every client that asked for it, or the client is told how many it lost; a client's
  * queue is bounded by streaming.broadcast_buffer_size lines and QUEUE_BYTES, all blocks together by streaming.max_memory; who is
- * slow loses its own lines only.
+ * slow loses its own lines only, and one that takes nothing of its history makes way for those who wait for theirs.
  * Process: worker.  If it dies here, clients connect again and ask from their last timestamp on. */
 #include "http/tail-private.h"
 
@@ -20,6 +20,7 @@
 #define BLOCK_BYTES (64u << 10)         /* messages are put together up to this size */
 #define PACE_MS 10                      /* between rounds; larger with many clients, see below */
 #define HISTORIES_AT_ONCE 4u
+#define HISTORY_STALL_MS 10000          /* of a client that takes nothing of its own, while others wait for theirs */
 
 /* ---- blocks ---------------------------------------------------------------------------------------- */
 
@@ -325,6 +326,11 @@ void lp_tail_client_slot_put(struct lp_tail_client *client)
 	client->slot = false;
 }
 
+static bool waits(const struct lp_tail_client *client)
+{
+	return client->wanted && client->sock && !client->closing;
+}
+
 /* The turn of those who wait for a history may have come. */
 static void start_waiting(struct lp_tails *tails)
 {
@@ -332,7 +338,7 @@ static void start_waiting(struct lp_tails *tails)
 		struct lp_tail_client *client = H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node);
 		struct lp_tail_group *group = client->wanted;
 
-		if (!group || !client->sock || client->closing)
+		if (!waits(client))
 			continue;
 		client->wanted = NULL;
 		client->slot = true;
@@ -516,6 +522,25 @@ static void on_wake(h2o_multithread_receiver_t *receiver, h2o_linklist_t *messag
 	start_waiting(tails);
 }
 
+/* Who asks for a history and does not read it keeps its place among the histories from those who would. */
+static void cut_stalled(struct lp_tails *tails, int64_t now_ms)
+{
+	bool waiting = false;
+	h2o_linklist_t *node, *next;
+
+	for (node = tails->clients.next; node != &tails->clients && !waiting; node = node->next)
+		waiting = waits(H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node));
+	for (node = tails->clients.next; waiting && node != &tails->clients; node = next) {
+		struct lp_tail_client *client = H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node);
+
+		next = node->next;
+		if (client->slot && client->writing && now_ms - client->write_since_ms >= HISTORY_STALL_MS) {
+			lp_stat_add(tails->worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);
+			lp_tail_client_cut(client);
+		}
+	}
+}
+
 void lp_tails_tick(struct lp_worker *worker, int64_t now_ms)
 {
 	struct lp_tails *tails = worker->tails;
@@ -525,6 +550,8 @@ void lp_tails_tick(struct lp_worker *worker, int64_t now_ms)
 		next = node->next;
 		lp_tail_client_tick(H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node), now_ms);
 	}
+	if (tails->histories >= HISTORIES_AT_ONCE)
+		cut_stalled(tails, now_ms);
 	start_waiting(tails);
 	/* A thousand clients are written to ten times a second, a few a hundred times. */
 	if (tails->hub)

@@ -215,12 +215,28 @@ def deaf(server):
     print('deaf: requests wait for those who do not take the answers')
 
 
+# Clients that take nothing of long histories have all the places among the histories, but not for long.
+def stalled(server):
+    for i in range(20):
+        assert server.push([({'app': 'long'}, [(T0 + k, '%d ' % k + 'z' * 3000) for k in range(i * 250, i * 250 + 250)])]).status == 204
+    push(server, 'short', 0, 1)
+    idle = [tail(server, '{app="long"}', ws=dict(rcvbuf=4096), limit=5000, start=T0) for _ in range(8)]
+    begin = time.monotonic()
+    with tail(server, '{app="short"}') as w:
+        assert numbers(w.entries(1)) == [0]
+    assert time.monotonic() - begin < 40 * SLOW, 'only streaming.client_timeout helped'
+    for w in idle:
+        w.sock.close()
+    print('stalled: histories that nobody reads make way')
+
+
 with Server(options={'streaming.max_clients': 40}).start() as server:
     loki(server)
     loki_refusals(server)
     original(server)
     hostile(server)
     deaf(server)
+    stalled(server)
     # The limit counts the clients of all workers.
     wait_for('no clients', lambda: server.get('/health').json()['streamClients'] == 0)
     many = [stream(server, app='z') for _ in range(40)]

@@ -268,7 +268,7 @@ static int group_get(struct lp_tails *tails, const struct lp_tail_spec *spec, st
 		if (r == 0)
 			r = lp_tail_open(spec, &tail, error);
 		if (r < 0)
-			return r;
+			return r == -EOPNOTSUPP ? -EINVAL : r;
 		group = group_new(spec);
 		if (!group || lp_tailhub_add(tails->hub, tail, group) < 0) {
 			lp_tail_close(&tail);

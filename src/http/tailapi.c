@@ -1,7 +1,7 @@
 /* The routes of live tails: parameters, the WebSocket handshake, and who may open one.
  *
- * Guarantees: everything that can be wrong with a tail is said by an HTTP status and a text, before the upgrade; the key and the
- * tenant were looked at before as well.  Process: worker, event loop; keeps nothing between requests. */
+ * Guarantees: everything that can be wrong with a tail is said by an HTTP status and a text, before the upgrade, but for a metric query
+ * on Loki's route, which Loki refuses behind it; the key and the tenant were looked at before as well.  Process: worker, event loop; keeps nothing between requests. */
 #include "http/tail-private.h"
 
 #include "common/clock.h"
@@ -109,6 +109,7 @@ struct request {
 	int64_t delay_s, start_ns;
 	uint32_t limit;
 	bool original, history, categorize, tenants;
+	const char *refusal;            /* behind the upgrade; Loki */
 };
 
 static void request_free(struct request *rq)
@@ -142,8 +143,9 @@ static int start(struct lp_worker *worker, h2o_req_t *req, struct request *rq, c
 	client->limit = rq->limit;
 	client->ws.max_bytes = 2 * (size_t)lp_worker_conf(worker)->limits.max_query_text + MESSAGE_EXTRA;
 	client->refs = 1;
+	client->refusal = rq->refusal;
 	r = rq->original ? lp_tail_client_remember(client, &rq->wish) : 0;
-	if (r == 0)
+	if (r == 0 && !rq->refusal)
 		r = lp_tail_client_ask(client, (const char *)rq->text.data, rq->text.len, rq->tenant, rq->tenants, rq->categorize,
 				       &rq->error);
 	if (r < 0) {
@@ -174,8 +176,12 @@ static void check_and_start(struct lp_worker *worker, h2o_req_t *req, struct req
 	if (r == 0)
 		r = lp_tail_open(&spec, &tail, &rq->error);
 	lp_tail_close(&tail);
+	if (r == -EOPNOTSUPP && !rq->original) {
+		rq->refusal = "only log selector is supported";
+		r = 0;
+	}
 	if (r < 0) {
-		refuse(req, rq, r);
+		refuse(req, rq, r == -EOPNOTSUPP ? -EINVAL : r);
 		return;
 	}
 	if (!handshake(worker, req, accept) || !has_place(worker, req)) {
@@ -218,6 +224,7 @@ void lp_tail_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, si
 {
 	struct request rq = { .history = true };
 	const struct lp_param *query;
+	int64_t end_ns;                 /* a tail has none; it is where `since` counts from */
 	int r;
 
 	(void)name;
@@ -230,7 +237,7 @@ void lp_tail_loki(struct lp_worker *worker, h2o_req_t *req, const char *name, si
 		lp_buf_append(&rq.text, query->value, query->value_len);
 	r = lp_param_limit(&rq.form, "limit", DEFAULT_LIMIT, &rq.limit, &rq.error);
 	if (r == 0)
-		r = lp_param_time(lp_form_get(&rq.form, "start"), lp_clock_real_ns() - INT64_C(3600) * LP_NS_PER_SEC, &rq.start_ns, &rq.error);
+		r = lp_param_bounds(&rq.form, lp_clock_real_ns(), &rq.start_ns, &end_ns, &rq.error);
 	if (r == 0)
 		r = delay_param(&rq.form, &rq.delay_s, &rq.error);
 	if (r < 0)

@@ -541,6 +541,8 @@ static void on_upgraded(void *data, h2o_socket_t *sock, size_t head_bytes)
 	h2o_socket_read_start(sock, on_read);
 	if (client->tails->worker->draining)
 		lp_tail_client_close(client, LP_WS_GOING_AWAY, "the server is shutting down");
+	else if (client->refusal)
+		lp_tail_client_close(client, LP_WS_INTERNAL, client->refusal);
 	else
 		lp_tail_client_upgraded(client);
 	take_frames(client);

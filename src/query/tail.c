@@ -46,7 +46,7 @@ int lp_tail_open(const struct lp_tail_spec *spec, struct lp_tail **ret_tail, str
 		r = -EINVAL;
 	if (r == 0 && tail->logql->root->kind != LP_EXPR_LOG) {
 		lp_buf_str(error, "only log selector is supported");
-		r = -EINVAL;
+		r = -EOPNOTSUPP;
 	}
 	if (r == 0) {
 		tail->log = &tail->logql->root->log;

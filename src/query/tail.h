@@ -53,7 +53,7 @@ struct lp_tail_frames {
 	struct lp_buf scratch;
 };
 
-/* -EINVAL a query that cannot be tailed, with the text for the client in error; -ENOMEM.  The spec is copied. */
+/* -EINVAL not a query, -EOPNOTSUPP one that has no lines, both with the text for the client in error; -ENOMEM.  The spec is copied. */
 int lp_tail_open(const struct lp_tail_spec *spec, struct lp_tail **ret_tail, struct lp_buf *error);
 void lp_tail_close(struct lp_tail **tail);
 /* Are these labels (canonical bytes) of the tail's tenant and selector? */

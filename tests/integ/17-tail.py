@@ -25,12 +25,12 @@ def refused(what, status, text=''):
     raise AssertionError('not refused')
 
 
-def closed(ws, code, timeout=60):
+def closed(ws, code, timeout=60, reason=''):
     try:
         while True:
             ws.recv(timeout)
     except Closed as e:
-        assert e.code == code, e
+        assert e.code == code and reason in e.reason, e
 
 
 def push(server, app, first, n, **labels):
@@ -67,6 +67,13 @@ def loki(server):
         assert w.entries(2) == [(T0 + 259, '<259>', {'n': '259'}), (T0 + 260, '<260>', {'n': '260'})]
         push(server, 'a', 261, 1)
         assert w.entries(1) == [(T0 + 261, '<261>', {'n': '261'})]
+    # since: as with queries.
+    old = [({'app': 's'}, [(T0 - 7200 * 10**9, 's 0'), (T0, 's 1')])]
+    assert server.push(old).status == 204
+    with tail(server, '{app="s"}') as w:
+        assert numbers(w.entries(1)) == [1]
+    with tail(server, '{app="s"}', since='3h') as w:
+        assert numbers(w.entries(2)) == [0, 1]
     # The old route, and categories for Grafana.
     r = server.post('/loki/api/v1/push', {'streams': [{'stream': {'app': 'm'}, 'values': [[str(T0), 'x=1', {'trace': 't'}]]}]})
     assert r.status == 204, r
@@ -90,7 +97,12 @@ def loki_refusals(server):
     e = refused(lambda: tail(server, '{app="a"}', delay_for=6), 400, "delay_for can't be greater than 5")
     refused(lambda: tail(server, '{app="a"', limit=5), 400, 'parse error at line 1')
     refused(lambda: tail(server, ''), 400, 'parse error')
-    refused(lambda: tail(server, 'rate({app="a"}[1m])'), 400, 'only log selector is supported')
+    # Loki refuses a metric query behind the upgrade, and without one like any other request.
+    with tail(server, 'rate({app="a"}[1m])') as w:
+        closed(w, 1011, reason='only log selector is supported')
+    refused(lambda: tail(server, 'rate({app="a"}[1m])', headers={'Upgrade': None, 'Connection': 'close'}), 400, 'WebSocket')
+    refused(lambda: stream(server, query='rate({app="a"}[1m])'), 400, 'only log selector is supported')
+    refused(lambda: tail(server, '{app="a"}', since='soon'), 400, "could not parse 'since' parameter")
     refused(lambda: tail(server, '{app="a"}', limit=5001), 400, 'max entries limit per query exceeded')
     refused(lambda: tail(server, '{app="a"}', delay_for='x'), 400, 'strconv.Atoi: parsing "x"')
     refused(lambda: tail(server, '{app="a"}', start='yesterday'), 400)

@@ -13,6 +13,22 @@ struct lp_arena_chunk {
 
 #define CHUNK_HEAD LP_ALIGN(sizeof(struct lp_arena_chunk), 16)
 
+bool lp_arena_budget_take(struct lp_arena_budget *budget, size_t n)
+{
+	if (!budget)
+		return true;
+	if (budget->used > budget->max_bytes || n > budget->max_bytes - budget->used)
+		return false;
+	budget->used += n;
+	return true;
+}
+
+void lp_arena_budget_give(struct lp_arena_budget *budget, size_t n)
+{
+	if (budget)
+		budget->used -= n;
+}
+
 void *lp_arena_alloc(struct lp_arena *arena, size_t n)
 {
 	if (n > SIZE_MAX / 4)
@@ -27,10 +43,14 @@ void *lp_arena_alloc(struct lp_arena *arena, size_t n)
 			bytes = n + CHUNK_HEAD;
 		if (arena->max_bytes && arena->total_bytes + bytes > arena->max_bytes)
 			return NULL;
+		if (!lp_arena_budget_take(arena->budget, bytes))
+			return NULL;
 		struct lp_arena_chunk *chunk = malloc(bytes);
 
-		if (!chunk)
+		if (!chunk) {
+			lp_arena_budget_give(arena->budget, bytes);
 			return NULL;
+		}
 		chunk->prev = arena->chunks;
 		chunk->bytes = bytes;
 		arena->chunks = chunk;
@@ -82,7 +102,6 @@ void lp_arena_free(struct lp_arena *arena)
 		prev = chunk->prev;
 		free(chunk);
 	}
-	size_t max_bytes = arena->max_bytes;
-
-	*arena = (struct lp_arena){ .max_bytes = max_bytes };
+	lp_arena_budget_give(arena->budget, arena->total_bytes);
+	*arena = (struct lp_arena){ .max_bytes = arena->max_bytes, .budget = arena->budget };
 }

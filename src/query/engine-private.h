@@ -154,6 +154,7 @@ int lp_query_fail_errno(struct lp_query *query, int r);
 /* Account for memory: -ENOMEM and the query failed with the limit's name when it is over max_memory. */
 int lp_query_charge(struct lp_query *query, size_t bytes);
 void lp_query_uncharge(struct lp_query *query, size_t bytes);
+uint64_t lp_query_memory_left(const struct lp_query *query);
 /* realloc of a charged array to hold at least need elements; doubles. */
 int lp_query_grow(struct lp_query *query, void **array, size_t *cap, size_t need, size_t elem);
 /* Answer: begin, then fill query->out and flush now and then.  Negative: the client is gone. */

@@ -119,6 +119,13 @@ void lp_query_uncharge(struct lp_query *query, size_t bytes)
 	atomic_fetch_sub_explicit(&query->memory, bytes, memory_order_relaxed);
 }
 
+uint64_t lp_query_memory_left(const struct lp_query *query)
+{
+	uint64_t used = atomic_load_explicit(&query->memory, memory_order_relaxed), max = query->params.max_memory;
+
+	return !max ? UINT64_MAX / 2 : used < max ? max - used : 0;
+}
+
 int lp_query_grow(struct lp_query *query, void **array, size_t *cap, size_t need, size_t elem)
 {
 	if (need <= *cap)

@@ -157,61 +157,80 @@ static int metric_plan(struct lp_query *query, struct lp_worker *worker)
 
 /* ---- the answer ---- */
 
+static void thread_done(struct lp_query *query, struct lp_leaf_thread *t)
+{
+	lp_range_acc_close(&t->acc);
+	lp_query_uncharge(query, t->charged);
+	t->charged = 0;
+}
+
 static int leaf_matrix(struct lp_query *query, struct lp_leaf *leaf, const struct lp_metric_grid *grid, struct lp_matrix **ret)
 {
+	struct lp_leaf_thread *first = leaf->threads;
 	struct lp_range_acc *empty = NULL;
 	int r = 0;
 
-	if (!leaf->threads) {
-		r = lp_range_acc_open(&leaf->range, grid, query->params.max_memory, &empty);
+	if (!first) {
+		r = lp_range_acc_open(&leaf->range, grid, lp_query_memory_left(query), &empty);
 		if (r == 0)
 			r = lp_range_acc_finish(empty, ret);
 		lp_range_acc_close(&empty);
 		return r;
 	}
-	for (struct lp_leaf_thread *t = leaf->threads->next; r == 0 && t; t = t->next) {
+	for (struct lp_leaf_thread *t = first->next; r == 0 && t; t = t->next) {
 		if (lp_query_stopped(query))
 			return -ECANCELED;
-		r = lp_range_acc_merge(leaf->threads->acc, t->acc);
-		lp_range_acc_close(&t->acc);
+		lp_range_acc_limit(first->acc, first->charged + lp_query_memory_left(query));
+		r = lp_range_acc_merge(first->acc, t->acc);
+		thread_done(query, t);
 	}
-	return r < 0 ? r : lp_range_acc_finish(leaf->threads->acc, ret);
+	lp_range_acc_limit(first->acc, first->charged + lp_query_memory_left(query));
+	return r < 0 ? r : lp_range_acc_finish(first->acc, ret);
+}
+
+static bool eval_stopped(void *query)
+{
+	return lp_query_stopped(query);
 }
 
 static int eval(struct lp_query *query, struct lp_matrix **matrices, struct lp_metric_result *result)
 {
 	struct lp_metric_query *m = query->state;
 	struct lp_buf error = LP_BUF_INIT;
+	struct lp_arena_budget budget = { .max_bytes = query->params.max_memory ? query->params.max_memory : SIZE_MAX };
+	const struct lp_metric_env env = { .budget = &budget, .stopped = eval_stopped, .arg = query };
 	uint64_t charged = 0;
 	int status = 400, r = 0;
 
 	for (uint32_t i = 0; r == 0 && i < m->n; i++) {
 		struct lp_leaf *leaf = &m->leaves[i];
 
-		r = leaf->twin ? lp_matrix_copy(matrices[leaf->twin - m->leaves], m->grid.steps, query->params.max_memory, &matrices[i])
+		r = leaf->twin ? lp_matrix_copy(matrices[leaf->twin - m->leaves], m->grid.steps, lp_query_memory_left(query), &matrices[i])
 			       : leaf_matrix(query, leaf, &m->grid, &matrices[i]);
 		if (r < 0)
 			break;
 		/* From the accumulators to the matrix: the memory of all of them together counts. */
-		for (struct lp_leaf_thread *t = leaf->threads; t; t = t->next) {
-			lp_range_acc_close(&t->acc);
-			lp_query_uncharge(query, t->charged);
-			t->charged = 0;
-		}
+		for (struct lp_leaf_thread *t = leaf->threads; t; t = t->next)
+			thread_done(query, t);
 		r = lp_query_charge(query, matrices[i]->arena.total_bytes);
 		if (r == 0)
 			charged += matrices[i]->arena.total_bytes;
 	}
-	if (r == -ENOBUFS)
-		r = lp_metric_fail_memory(query);
 	if (r < 0) {
 		for (uint32_t i = 0; i < m->n; i++)
 			lp_matrix_free(&matrices[i]);
-		return r;
+		return r == -ENOBUFS ? lp_metric_fail_memory(query) : r;
 	}
-	r = lp_metric_eval(m->root, &m->grid, query->params.kind == LP_QUERY_INSTANT, matrices, m->n, query->params.max_series, result,
+	budget.used = atomic_load(&query->memory);
+	for (uint32_t i = 0; i < m->n; i++)
+		lp_matrix_adopt(matrices[i], &budget);
+	r = lp_metric_eval(&env, m->root, &m->grid, query->params.kind == LP_QUERY_INSTANT, matrices, m->n, query->params.max_series, result,
 			   &status, &error);
 	lp_query_uncharge(query, charged);
+	if (r == 0 && result->matrix)
+		lp_matrix_adopt(result->matrix, NULL);  /* it lives longer than the budget */
+	if (r == -ENOBUFS)
+		r = lp_metric_fail_memory(query);
 	if ((r == -EINVAL || r == -E2BIG) && error.len)
 		r = lp_query_fail(query, status, "BAD_QUERY", "%s", lp_buf_cstr(&error));
 	lp_buf_free(&error);

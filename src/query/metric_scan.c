@@ -609,13 +609,15 @@ static int thread_take(struct lp_query *query, struct lp_leaf *leaf, struct lp_l
 		leaf->free = t->next_free;
 	pthread_mutex_unlock(&query->lock);
 	if (t) {
+		/* What other threads took counts, too; what this task adds is charged behind it. */
+		lp_range_acc_limit(t->acc, t->charged + lp_query_memory_left(query));
 		*ret = t;
 		return 0;
 	}
 	t = calloc(1, sizeof *t);
 	if (!t)
 		return -ENOMEM;
-	r = lp_range_acc_open(&leaf->range, &m->grid, query->params.max_memory, &t->acc);
+	r = lp_range_acc_open(&leaf->range, &m->grid, lp_query_memory_left(query), &t->acc);
 	if (r == 0)
 		r = lp_pipeline_state_open(leaf->pipeline, &t->state);
 	if (r < 0) {

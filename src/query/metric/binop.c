@@ -8,9 +8,7 @@
 
 #include <errno.h>
 #include <math.h>
-#include <stdlib.h>
-
-#define SPARE_BYTES (UINT64_C(32) << 20)
+#include <string.h>
 
 bool lp_binop_is_comparison(enum lp_bin_op op)
 {
@@ -54,10 +52,13 @@ static bool pair_value(const struct lp_expr *expr, double left, double right, do
 	return true;
 }
 
-/* In place.  The vector's value stays in filters, whichever side it is on. */
-void lp_binop_scalar(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *vector, double scalar, bool scalar_left)
+/* The vector's value stays in filters, whichever side it is on. */
+int lp_binop_scalar(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *vector, double scalar,
+		    bool scalar_left)
 {
-	for (uint32_t k = 0; k < vector->n; k++)
+	for (uint32_t k = 0; k < vector->n; k++) {
+		if (lp_metric_stopped(env))
+			return -ECANCELED;
 		for (uint32_t i = 0; i < steps; i++) {
 			struct lp_series *row = &vector->series[k];
 			double v = row->values[i];
@@ -67,6 +68,8 @@ void lp_binop_scalar(const struct lp_expr *expr, uint32_t steps, struct lp_matri
 			if (!pair_value(expr, scalar_left ? scalar : v, scalar_left ? v : scalar, v, &row->values[i]))
 				lp_series_unset(row, i);
 		}
+	}
+	return 0;
 }
 
 /* ---- signatures ------------------------------------------------------------------------------------------------- */
@@ -76,15 +79,35 @@ struct side {
 	uint32_t *sig;                  /* of each row */
 };
 
-static int sign(const struct lp_expr *expr, struct lp_keys *keys, struct side *side)
+/* What both kinds of operations work with. */
+struct work {
+	const struct lp_metric_env *env;
+	struct lp_arena scratch;        /* within the budget */
+};
+
+static void *scratch(struct work *work, size_t n, size_t elem)
+{
+	return lp_arena_zalloc(&work->scratch, (n + 1) * elem);
+}
+
+static bool tired(const struct work *work, uint32_t i)
+{
+	return i % LP_METRIC_STOP_EVERY == 0 && lp_metric_stopped(work->env);
+}
+
+static int sign(struct work *work, const struct lp_expr *expr, struct lp_keys *keys, struct side *side)
 {
 	struct lp_buf key = LP_BUF_INIT;
 	int r = 0;
 
-	side->sig = calloc(side->m->n + (size_t)1, sizeof *side->sig);
+	side->sig = scratch(work, side->m->n, sizeof *side->sig);
 	if (!side->sig)
-		return -ENOMEM;
+		return -ENOBUFS;
 	for (uint32_t i = 0; i < side->m->n && r == 0; i++) {
+		if (tired(work, i)) {
+			r = -ECANCELED;
+			break;
+		}
 		lp_buf_reset(&key);
 		r = lp_series_labels_filter(side->m->series[i].labels, side->m->series[i].labels_len, expr->matching_labels,
 					    expr->has_matching ? expr->n_matching_labels : 0, expr->has_matching && expr->matching_on, &key);
@@ -105,26 +128,33 @@ static void mark(const struct side *side, uint32_t i, uint32_t *seen)
 			seen[side->sig[k]] = i + 1;
 }
 
-static void mask_left(const struct side *left, const struct side *right, uint32_t steps, bool keep_seen, uint32_t *seen)
+static int mask_left(struct work *work, const struct side *left, const struct side *right, uint32_t steps, bool keep_seen, uint32_t *seen)
 {
 	for (uint32_t i = 0; i < steps; i++) {
+		if (lp_metric_stopped(work->env))
+			return -ECANCELED;
 		mark(right, i, seen);
 		for (uint32_t k = 0; k < left->m->n; k++)
 			if ((seen[left->sig[k]] == i + 1) != keep_seen)
 				lp_series_unset(&left->m->series[k], i);
 	}
+	return 0;
 }
 
 /* Where the rows of the right side go in the left matrix: to the row with the same labels, which then has gaps, or to a new one. */
-static int place_right(struct lp_matrix *left, const struct lp_matrix *right, uint32_t steps, uint32_t *place)
+static int place_right(struct work *work, struct lp_matrix *left, const struct lp_matrix *right, uint32_t steps, uint32_t *place)
 {
-	struct lp_keys keys = LP_KEYS_INIT;
+	struct lp_keys keys = { .arena = { .budget = work->env->budget } };
 	struct lp_buf key = LP_BUF_INIT;
 	struct lp_series *row;
-	uint32_t n_left = left->n, *row_of = calloc(n_left + (size_t)1, sizeof *row_of);
-	int r = row_of ? 0 : -ENOMEM;
+	uint32_t n_left = left->n, *row_of = scratch(work, n_left, sizeof *row_of);
+	int r = row_of ? 0 : -ENOBUFS;
 
 	for (uint32_t i = 0; i < n_left + right->n && r == 0; i++) {
+		if (tired(work, i)) {
+			r = -ECANCELED;
+			break;
+		}
 		const struct lp_series *s = i < n_left ? &left->series[i] : &right->series[i - n_left];
 		uint32_t id, known = keys.n;
 
@@ -144,36 +174,39 @@ static int place_right(struct lp_matrix *left, const struct lp_matrix *right, ui
 			r = lp_matrix_row(left, s->labels, s->labels_len, steps, &row);
 		}
 	}
-	free(row_of);
 	lp_keys_free(&keys);
 	lp_buf_free(&key);
 	return r;
 }
 
-static int join_right(const struct side *left, const struct side *right, uint32_t steps, uint32_t *seen)
+static int join_right(struct work *work, const struct side *left, const struct side *right, uint32_t steps, uint32_t *seen)
 {
-	uint32_t n_left = left->m->n, *place = calloc(right->m->n + (size_t)1, sizeof *place);
+	uint32_t n_left = left->m->n, *place = scratch(work, right->m->n, sizeof *place);
 	struct side old = *left;
 	struct lp_matrix rows = *left->m;
-	int r = place ? place_right(left->m, right->m, steps, place) : -ENOMEM;
+	int r = place ? place_right(work, left->m, right->m, steps, place) : -ENOBUFS;
 
 	/* Only the rows that the left side had count as seen; they may have moved. */
 	rows.series = left->m->series;
 	rows.n = n_left;
 	old.m = &rows;
 	for (uint32_t i = 0; i < steps && r == 0; i++) {
+		if (lp_metric_stopped(work->env)) {
+			r = -ECANCELED;
+			break;
+		}
 		mark(&old, i, seen);
 		for (uint32_t k = 0; k < right->m->n; k++)
 			if (lp_series_has(&right->m->series[k], i) && seen[right->sig[k]] != i + 1)
 				lp_series_put(&left->m->series[place[k]], i, right->m->series[k].values[i]);
 	}
-	free(place);
 	return r;
 }
 
 /* ---- arithmetic and comparisons --------------------------------------------------------------------------------- */
 
 struct match {
+	struct work *work;
 	const struct lp_expr *expr;
 	struct side many, one;          /* of one-to-one: left is `many` */
 	bool swapped;                   /* `one` is the left side */
@@ -226,10 +259,12 @@ static int out_row(struct match *m, uint32_t many, uint32_t one, uint32_t steps,
 	if (r < 0)
 		return r;
 	if (id == m->out_cap) {
-		uint32_t cap = m->out_cap ? m->out_cap * 2 : 16, *grown = realloc(m->out_seen, cap * 2 * sizeof *grown);
+		uint32_t cap = m->out_cap ? m->out_cap * 2 : 16, *grown = scratch(m->work, cap * (size_t)2, sizeof *grown);
 
 		if (!grown)
-			return -ENOMEM;
+			return -ENOBUFS;
+		if (m->out_cap)
+			memcpy(grown, m->out_seen, m->out_cap * 2 * sizeof *grown);
 		m->out_seen = grown;
 		m->out_cap = cap;
 	}
@@ -278,6 +313,8 @@ static int pair_step(struct match *m, uint32_t i, uint32_t steps)
 {
 	int r = 0;
 
+	if (lp_metric_stopped(m->work->env))
+		return -ECANCELED;
 	for (uint32_t k = 0; k < m->one.m->n; k++) {
 		uint32_t sig = m->one.sig[k];
 
@@ -292,7 +329,9 @@ static int pair_step(struct match *m, uint32_t i, uint32_t steps)
 		m->one_row[sig] = k;
 	}
 	for (uint32_t k = 0; k < m->many.m->n && r == 0; k++)
-		if (lp_series_has(&m->many.m->series[k], i))
+		if (tired(m->work, k + 1))
+			r = -ECANCELED;
+		else if (lp_series_has(&m->many.m->series[k], i))
 			r = pair_rows(m, k, i, steps);
 	return r;
 }
@@ -300,15 +339,12 @@ static int pair_step(struct match *m, uint32_t i, uint32_t steps)
 static int pair_all(struct match *m, uint32_t n_sigs, uint32_t steps)
 {
 	size_t n = n_sigs + (size_t)1, rows = m->many.m->n + (size_t)1;
-	int r = lp_matrix_new(&m->out);
+	int r = lp_matrix_new(m->work->env->budget, &m->out);
 
-	/* group_left(label) makes a row for every pair that ever meets, possibly rows x rows of them. */
-	if (r == 0)
-		m->out->arena.max_bytes = 2 * (m->many.m->arena.total_bytes + m->one.m->arena.total_bytes) + SPARE_BYTES;
-	m->one_row = calloc(n * 3, sizeof *m->one_row);
-	m->cache_one = calloc(rows * 2, sizeof *m->cache_one);
+	m->one_row = scratch(m->work, n * 3, sizeof *m->one_row);
+	m->cache_one = scratch(m->work, rows * 2, sizeof *m->cache_one);
 	if (r == 0 && (!m->one_row || !m->cache_one))
-		r = -ENOMEM;
+		r = -ENOBUFS;
 	if (r == 0) {
 		m->one_seen = m->one_row + n;
 		m->matched = m->one_seen + n;
@@ -316,49 +352,45 @@ static int pair_all(struct match *m, uint32_t n_sigs, uint32_t steps)
 	}
 	for (uint32_t i = 0; i < steps && r == 0; i++)
 		r = pair_step(m, i, steps);
-	free(m->one_row);
-	free(m->cache_one);
-	free(m->out_seen);
 	lp_keys_free(&m->out_keys);
 	lp_buf_free(&m->a);
 	lp_buf_free(&m->b);
 	return r;
 }
 
-static int set_operation(const struct lp_expr *expr, const struct side *left, const struct side *right, uint32_t n_sigs, uint32_t steps)
+static int set_operation(struct work *work, const struct lp_expr *expr, const struct side *left, const struct side *right, uint32_t n_sigs,
+			 uint32_t steps)
 {
-	uint32_t *seen = calloc(n_sigs + (size_t)1, sizeof *seen);
-	int r = seen ? 0 : -ENOMEM;
+	uint32_t *seen = scratch(work, n_sigs, sizeof *seen);
 
-	if (r == 0 && expr->bin_op == LP_BIN_OR)
-		r = join_right(left, right, steps, seen);
-	else if (r == 0)
-		mask_left(left, right, steps, expr->bin_op == LP_BIN_AND, seen);
-	free(seen);
-	return r;
+	if (!seen)
+		return -ENOBUFS;
+	if (expr->bin_op == LP_BIN_OR)
+		return join_right(work, left, right, steps, seen);
+	return mask_left(work, left, right, steps, expr->bin_op == LP_BIN_AND, seen);
 }
 
-int lp_binop_vectors(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *left, struct lp_matrix *right, struct lp_matrix **ret_matrix,
-		     struct lp_buf *error)
+int lp_binop_vectors(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *left,
+		     struct lp_matrix *right, struct lp_matrix **ret_matrix, struct lp_buf *error)
 {
+	struct work work = { .env = env, .scratch = { .budget = env->budget } };
 	struct side l = { .m = left }, r = { .m = right };
-	struct lp_keys sigs = LP_KEYS_INIT;
+	struct lp_keys sigs = { .arena = { .budget = env->budget } };
 	bool swapped = expr->card == LP_CARD_ONE_TO_MANY;
-	struct match m = { .expr = expr, .swapped = swapped, .out_keys = LP_KEYS_INIT };
-	int ret = sign(expr, &sigs, &l);
+	struct match m = { .work = &work, .expr = expr, .swapped = swapped, .out_keys = { .arena = { .budget = env->budget } } };
+	int ret = sign(&work, expr, &sigs, &l);
 
 	if (ret == 0)
-		ret = sign(expr, &sigs, &r);
+		ret = sign(&work, expr, &sigs, &r);
 	m.many = swapped ? r : l;
 	m.one = swapped ? l : r;
 	if (ret == 0 && expr->bin_op >= LP_BIN_AND) {
-		ret = set_operation(expr, &l, &r, sigs.n, steps);
+		ret = set_operation(&work, expr, &l, &r, sigs.n, steps);
 		m.out = left;
 	} else if (ret == 0) {
 		ret = pair_all(&m, sigs.n, steps);
 	}
-	free(l.sig);
-	free(r.sig);
+	lp_arena_free(&work.scratch);
 	lp_keys_free(&sigs);
 	if (m.out != left)
 		lp_matrix_free(&left);

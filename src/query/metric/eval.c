@@ -80,6 +80,7 @@ int lp_metric_leaves(const struct lp_expr *root, struct lp_metric_leaf *leaves, 
 /* ---- the walk --------------------------------------------------------------------------------------------------- */
 
 struct eval {
+	const struct lp_metric_env *env;
 	uint32_t steps;
 	struct lp_matrix **leaf;        /* the next one to use; used ones become NULL */
 	uint32_t left;
@@ -92,12 +93,12 @@ struct value {
 	double number;
 };
 
-static int constant(uint32_t steps, double number, struct lp_matrix **ret_matrix)
+static int constant(const struct lp_metric_env *env, uint32_t steps, double number, struct lp_matrix **ret_matrix)
 {
 	static const uint8_t no_labels[] = { 0 };
 	struct lp_matrix *matrix;
 	struct lp_series *row;
-	int r = lp_matrix_new(&matrix);
+	int r = lp_matrix_new(env->budget, &matrix);
 
 	if (r < 0)
 		return r;
@@ -120,13 +121,13 @@ static int eval_inner(struct eval *eval, const struct lp_expr *expr, struct valu
 	int r = eval_expr(eval, expr->inner, &inner);
 
 	if (r == 0 && !inner.matrix)
-		r = constant(eval->steps, inner.number, &inner.matrix);
+		r = constant(eval->env, eval->steps, inner.number, &inner.matrix);
 	if (r < 0)
 		return r;
 	if (expr->kind == LP_EXPR_LABEL_REPLACE)
-		return lp_label_replace(expr, eval->steps, inner.matrix, &ret_value->matrix);
+		return lp_label_replace(eval->env, expr, eval->steps, inner.matrix, &ret_value->matrix);
 	eval->sorted |= expr->vector_op == LP_VECTOR_SORT || expr->vector_op == LP_VECTOR_SORT_DESC;
-	return lp_vector_agg(expr, eval->steps, inner.matrix, &ret_value->matrix);
+	return lp_vector_agg(eval->env, expr, eval->steps, inner.matrix, &ret_value->matrix);
 }
 
 static int eval_binary(struct eval *eval, const struct lp_expr *expr, struct value *ret_value)
@@ -141,21 +142,25 @@ static int eval_binary(struct eval *eval, const struct lp_expr *expr, struct val
 		return r;
 	}
 	if (left.matrix && right.matrix)
-		return lp_binop_vectors(expr, eval->steps, left.matrix, right.matrix, &ret_value->matrix, eval->error);
+		return lp_binop_vectors(eval->env, expr, eval->steps, left.matrix, right.matrix, &ret_value->matrix, eval->error);
 	if (!left.matrix && !right.matrix) {
 		ret_value->number = lp_binop_apply(expr->bin_op, left.number, right.number);
 		return 0;
 	}
-	ret_value->matrix = left.matrix ? left.matrix : right.matrix;
-	lp_binop_scalar(expr, eval->steps, ret_value->matrix, left.matrix ? right.number : left.number, !left.matrix);
-	return 0;
+	struct lp_matrix *vector = left.matrix ? left.matrix : right.matrix;
+
+	r = lp_binop_scalar(eval->env, expr, eval->steps, vector, left.matrix ? right.number : left.number, !left.matrix);
+	if (r < 0)
+		lp_matrix_free(&vector);
+	ret_value->matrix = vector;
+	return r;
 }
 
 /* The rows of all parts; equal label sets stay apart, the aggregation around takes them together. */
 static int eval_concat(struct eval *eval, const struct lp_expr *expr, struct value *ret_value)
 {
 	struct lp_matrix *all = NULL;
-	int r = lp_matrix_new(&all);
+	int r = lp_matrix_new(eval->env->budget, &all);
 
 	for (uint32_t i = 0; i < expr->n_parts && r == 0; i++) {
 		struct value part = { 0 };
@@ -190,7 +195,7 @@ static int eval_expr(struct eval *eval, const struct lp_expr *expr, struct value
 		ret_value->number = expr->number;
 		return 0;
 	case LP_EXPR_VECTOR:
-		return constant(eval->steps, expr->number, &ret_value->matrix);
+		return constant(eval->env, eval->steps, expr->number, &ret_value->matrix);
 	case LP_EXPR_CONCAT:
 		return eval_concat(eval, expr, ret_value);
 	case LP_EXPR_LOG:
@@ -199,17 +204,18 @@ static int eval_expr(struct eval *eval, const struct lp_expr *expr, struct value
 	return -EINVAL;
 }
 
-int lp_metric_eval(const struct lp_expr *root, const struct lp_metric_grid *grid, bool instant, struct lp_matrix **matrices, uint32_t n,
-		   uint32_t max_series, struct lp_metric_result *ret_result, int *ret_status, struct lp_buf *error)
+int lp_metric_eval(const struct lp_metric_env *env, const struct lp_expr *root, const struct lp_metric_grid *grid, bool instant,
+		   struct lp_matrix **matrices, uint32_t n, uint32_t max_series, struct lp_metric_result *ret_result, int *ret_status,
+		   struct lp_buf *error)
 {
-	struct eval eval = { .steps = grid->steps, .leaf = matrices, .left = n, .error = error };
+	struct eval eval = { .env = env, .steps = grid->steps, .leaf = matrices, .left = n, .error = error };
 	struct value value = { 0 };
 	int r = eval_expr(&eval, root, &value);
 
 	for (uint32_t i = 0; i < n; i++)
 		lp_matrix_free(&matrices[i]);
 	if (r == 0 && !value.matrix && !instant)
-		r = constant(grid->steps, value.number, &value.matrix);
+		r = constant(env, grid->steps, value.number, &value.matrix);
 	if (r == 0 && value.matrix) {
 		lp_matrix_drop_empty(value.matrix, grid->steps);
 		if (value.matrix->n > max_series) {
@@ -219,10 +225,6 @@ int lp_metric_eval(const struct lp_expr *root, const struct lp_metric_grid *grid
 			lp_matrix_free(&value.matrix);
 			r = -E2BIG;
 		}
-	}
-	if (r == -ENOBUFS) {
-		lp_buf_str(error, "too many series on the way: labels that change often are included by group_left or group_right");
-		r = -E2BIG;
 	}
 	if (r < 0) {
 		/* Loki answers 500 to labels that do not match; but it is the query that is wrong, and asking again does not help. */

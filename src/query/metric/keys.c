@@ -25,10 +25,18 @@ static uint32_t slot_of(uint64_t hash, uint32_t slots_cap)
 static int grow_slots(struct lp_keys *keys)
 {
 	uint32_t cap = keys->slots_cap ? keys->slots_cap * 2 : FIRST_SLOTS;
-	uint32_t *slots = cap && keys->n < UINT32_MAX / 4 ? calloc(cap, sizeof *slots) : NULL;
+	size_t more = (cap - keys->slots_cap) * sizeof(uint32_t);
 
-	if (!slots)
+	if (!cap || keys->n >= UINT32_MAX / 4)
 		return -ENOMEM;
+	if (!lp_arena_budget_take(keys->arena.budget, more))
+		return -ENOBUFS;
+	uint32_t *slots = calloc(cap, sizeof *slots);
+
+	if (!slots) {
+		lp_arena_budget_give(keys->arena.budget, more);
+		return -ENOMEM;
+	}
 	for (uint32_t id = 0; id < keys->n; id++) {
 		uint32_t at = slot_of(keys->keys[id].hash, cap);
 
@@ -45,10 +53,16 @@ static int grow_slots(struct lp_keys *keys)
 static int grow_keys(struct lp_keys *keys)
 {
 	uint32_t cap = keys->cap ? keys->cap * 2 : FIRST_SLOTS;
+	size_t more = (cap - keys->cap) * sizeof *keys->keys;
+
+	if (!lp_arena_budget_take(keys->arena.budget, more))
+		return -ENOBUFS;
 	struct lp_key *grown = realloc(keys->keys, cap * sizeof *grown);
 
-	if (!grown)
+	if (!grown) {
+		lp_arena_budget_give(keys->arena.budget, more);
 		return -ENOMEM;
+	}
 	keys->keys = grown;
 	keys->cap = cap;
 	return 0;
@@ -57,9 +71,10 @@ static int grow_keys(struct lp_keys *keys)
 int lp_keys_id(struct lp_keys *keys, const uint8_t *bytes, uint32_t len, uint64_t hash, uint32_t *ret_id)
 {
 	uint32_t at;
+	int r = keys->n >= keys->slots_cap / 2 ? grow_slots(keys) : 0;
 
-	if (keys->n >= keys->slots_cap / 2 && grow_slots(keys) < 0)
-		return -ENOMEM;
+	if (r < 0)
+		return r;
 	for (at = slot_of(hash, keys->slots_cap); keys->slots[at]; at = (at + 1) & (keys->slots_cap - 1)) {
 		const struct lp_key *key = &keys->keys[keys->slots[at] - 1];
 
@@ -68,12 +83,13 @@ int lp_keys_id(struct lp_keys *keys, const uint8_t *bytes, uint32_t len, uint64_
 			return 0;
 		}
 	}
-	if (keys->n == keys->cap && grow_keys(keys) < 0)
-		return -ENOMEM;
+	r = keys->n == keys->cap ? grow_keys(keys) : 0;
+	if (r < 0)
+		return r;
 	uint8_t *copy = lp_arena_alloc(&keys->arena, len);
 
 	if (!copy)
-		return -ENOMEM;
+		return keys->arena.budget ? -ENOBUFS : -ENOMEM;
 	if (len)
 		memcpy(copy, bytes, len);
 	keys->keys[keys->n] = (struct lp_key){ copy, len, hash };
@@ -89,6 +105,7 @@ uint64_t lp_keys_bytes(const struct lp_keys *keys)
 
 void lp_keys_free(struct lp_keys *keys)
 {
+	lp_arena_budget_give(keys->arena.budget, keys->cap * sizeof *keys->keys + keys->slots_cap * sizeof *keys->slots);
 	lp_arena_free(&keys->arena);
 	free(keys->keys);
 	free(keys->slots);

@@ -112,10 +112,10 @@ static bool join_rows(struct lp_series *to, struct lp_series *from, uint32_t ste
 	return true;
 }
 
-static int replace_all(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, uint32_t *row_of)
+static int replace_all(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, uint32_t *row_of)
 {
 	struct lp_buf value = LP_BUF_INIT, labels = LP_BUF_INIT;
-	struct lp_keys keys = LP_KEYS_INIT;
+	struct lp_keys keys = { .arena = { .budget = env->budget } };
 	uint32_t kept = 0;
 	int r = 0;
 
@@ -123,7 +123,7 @@ static int replace_all(const struct lp_expr *expr, uint32_t steps, struct lp_mat
 		struct lp_series *s = &in->series[i];
 		uint32_t id, known = keys.n;
 
-		r = new_labels(expr, s, &value, &labels);
+		r = i % LP_METRIC_STOP_EVERY == 0 && lp_metric_stopped(env) ? -ECANCELED : new_labels(expr, s, &value, &labels);
 		if (r == 0)
 			r = lp_keys_id(&keys, labels.data, (uint32_t)labels.len, lp_keys_hash(labels.data, (uint32_t)labels.len), &id);
 		if (r < 0)
@@ -135,7 +135,7 @@ static int replace_all(const struct lp_expr *expr, uint32_t steps, struct lp_mat
 		uint8_t *copy = lp_arena_dup(&in->arena, labels.data, labels.len);
 
 		if (!copy) {
-			r = -ENOMEM;
+			r = in->arena.budget ? -ENOBUFS : -ENOMEM;
 			break;
 		}
 		s->labels = copy;
@@ -150,12 +150,14 @@ static int replace_all(const struct lp_expr *expr, uint32_t steps, struct lp_mat
 	return r;
 }
 
-int lp_label_replace(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, struct lp_matrix **ret_matrix)
+int lp_label_replace(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in,
+		     struct lp_matrix **ret_matrix)
 {
-	uint32_t *row_of = calloc(in->n + (size_t)1, sizeof *row_of);
-	int r = row_of ? replace_all(expr, steps, in, row_of) : -ENOMEM;
+	struct lp_arena scratch = { .budget = env->budget };
+	uint32_t *row_of = lp_arena_zalloc(&scratch, (in->n + (size_t)1) * sizeof *row_of);
+	int r = row_of ? replace_all(env, expr, steps, in, row_of) : -ENOBUFS;
 
-	free(row_of);
+	lp_arena_free(&scratch);
 	if (r < 0)
 		lp_matrix_free(&in);
 	else

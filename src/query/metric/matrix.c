@@ -121,14 +121,26 @@ int lp_series_labels_cmp(const uint8_t *a, uint32_t a_len, const uint8_t *b, uin
 	}
 }
 
-int lp_matrix_new(struct lp_matrix **ret_matrix)
+int lp_matrix_new(struct lp_arena_budget *budget, struct lp_matrix **ret_matrix)
 {
 	struct lp_matrix *matrix = calloc(1, sizeof *matrix);
 
 	if (!matrix)
 		return -ENOMEM;
+	matrix->arena.budget = budget;
 	*ret_matrix = matrix;
 	return 0;
+}
+
+void lp_matrix_adopt(struct lp_matrix *matrix, struct lp_arena_budget *budget)
+{
+	matrix->arena.budget = budget;
+	matrix->arena.max_bytes = 0;
+}
+
+static int no_room(const struct lp_matrix *matrix)
+{
+	return matrix->arena.max_bytes || matrix->arena.budget ? -ENOBUFS : -ENOMEM;
 }
 
 void lp_matrix_free(struct lp_matrix **matrix)
@@ -147,7 +159,7 @@ int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len,
 		struct lp_series *grown = lp_arena_alloc(&matrix->arena, (matrix->n ? matrix->n * 2 : 2) * sizeof *grown);
 
 		if (!grown)
-			return matrix->arena.max_bytes ? -ENOBUFS : -ENOMEM;
+			return no_room(matrix);
 		if (matrix->n)
 			memcpy(grown, matrix->series, matrix->n * sizeof *grown);
 		matrix->series = grown;
@@ -157,7 +169,7 @@ int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len,
 	uint64_t *present = lp_arena_zalloc(&matrix->arena, lp_series_words(steps) * sizeof *present);
 
 	if (!copy || !values || !present)
-		return matrix->arena.max_bytes ? -ENOBUFS : -ENOMEM;
+		return no_room(matrix);
 	if (len)
 		memcpy(copy, labels, len);
 	matrix->series[matrix->n] = (struct lp_series){ copy, len, values, present };
@@ -183,11 +195,11 @@ int lp_matrix_append(struct lp_matrix *to, const struct lp_matrix *from, uint32_
 int lp_matrix_copy(const struct lp_matrix *from, uint32_t steps, uint64_t max_bytes, struct lp_matrix **ret_matrix)
 {
 	struct lp_matrix *copy = NULL;
-	int r = lp_matrix_new(&copy);
+	int r = lp_matrix_new(NULL, &copy);
 
 	if (r < 0)
 		return r;
-	copy->arena.max_bytes = max_bytes;
+	copy->arena.max_bytes = max_bytes ? max_bytes : 1;      /* 0 would be no limit */
 	r = lp_matrix_append(copy, from, steps);
 	if (r < 0) {
 		lp_matrix_free(&copy);

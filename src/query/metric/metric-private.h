@@ -68,7 +68,7 @@ struct lp_keys {
 
 #define LP_KEYS_INIT { .n = 0 }
 
-/* Find or add.  -ENOMEM. */
+/* Find or add.  -ENOMEM; with a budget in the arena -ENOBUFS. */
 int lp_keys_id(struct lp_keys *keys, const uint8_t *bytes, uint32_t len, uint64_t hash, uint32_t *ret_id);
 uint64_t lp_keys_hash(const uint8_t *bytes, uint32_t len);
 uint64_t lp_keys_bytes(const struct lp_keys *keys);
@@ -84,11 +84,12 @@ struct lp_str lp_series_labels_get(const uint8_t *labels, uint32_t len, struct l
 /* Pair by pair, bytewise; a prefix comes first: the order of answers. */
 int lp_series_labels_cmp(const uint8_t *a, uint32_t a_len, const uint8_t *b, uint32_t b_len);
 
-int lp_matrix_new(struct lp_matrix **ret_matrix);
-/* A new row without values; valid until the next row is added.  labels are copied.  -ENOMEM; with a limit
- * on the arena -ENOBUFS. */
+/* budget: what its memory counts against, NULL: none. */
+int lp_matrix_new(struct lp_arena_budget *budget, struct lp_matrix **ret_matrix);
 /* Copies of all rows of `from`, behind those of `to`. */
 int lp_matrix_append(struct lp_matrix *to, const struct lp_matrix *from, uint32_t steps);
+/* A new row without values; valid until the next row is added.  labels are copied.  -ENOMEM; with a limit or a budget
+ * on the arena -ENOBUFS. */
 int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len, uint32_t steps, struct lp_series **ret_series);
 void lp_matrix_sort(struct lp_matrix *matrix);          /* by labels */
 void lp_matrix_drop_empty(struct lp_matrix *matrix, uint32_t steps);
@@ -116,14 +117,25 @@ static inline void lp_series_unset(struct lp_series *series, uint32_t i)
 
 /* ---- vector_agg.c, binop.c, label_replace.c: one node of the tree ----------------------------------------------- */
 
-/* All consume their matrices, also on failure. */
-int lp_vector_agg(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, struct lp_matrix **ret_matrix);
+#define LP_METRIC_STOP_EVERY 256u       /* rows between two looks at the clock */
+
+static inline bool lp_metric_stopped(const struct lp_metric_env *env)
+{
+	return env->stopped && env->stopped(env->arg);
+}
+
+/* All consume their matrices, also on failure; -ENOBUFS the budget is used up, -ECANCELED stopped. */
+int lp_vector_agg(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in,
+		  struct lp_matrix **ret_matrix);
 double lp_binop_apply(enum lp_bin_op op, double left, double right);    /* comparisons: 1 or 0 */
 bool lp_binop_is_comparison(enum lp_bin_op op);
-void lp_binop_scalar(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *vector, double scalar, bool scalar_left);
-/* -EINVAL with a text: the labels do not match one to one.  -ENOBUFS: the result would be many times what came in. */
-int lp_binop_vectors(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *left, struct lp_matrix *right, struct lp_matrix **ret_matrix,
-		     struct lp_buf *error);
-int lp_label_replace(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, struct lp_matrix **ret_matrix);
+/* In place, not consumed. */
+int lp_binop_scalar(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *vector, double scalar,
+		    bool scalar_left);
+/* -EINVAL with a text: the labels do not match one to one. */
+int lp_binop_vectors(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *left,
+		     struct lp_matrix *right, struct lp_matrix **ret_matrix, struct lp_buf *error);
+int lp_label_replace(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in,
+		     struct lp_matrix **ret_matrix);
 
 #endif

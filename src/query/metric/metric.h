@@ -10,7 +10,10 @@
 #ifndef LP_QUERY_METRIC_METRIC_H
 #define LP_QUERY_METRIC_METRIC_H
 
+#include "common/arena.h"
 #include "query/logql/ast.h"
+
+#include <stdbool.h>
 
 struct lp_metric_grid {
 	int64_t start_ns, step_ns;      /* step_ns > 0; of no meaning when steps == 1 (instant) */
@@ -37,6 +40,7 @@ struct lp_range_acc;
  * matrix that finish makes.  Series are limited by lp_metric_eval(), as in Loki: only those of the result count. */
 int lp_range_acc_open(const struct lp_range_agg *range, const struct lp_metric_grid *grid, uint64_t max_bytes, struct lp_range_acc **ret_acc);
 void lp_range_acc_close(struct lp_range_acc **acc);
+void lp_range_acc_limit(struct lp_range_acc *acc, uint64_t max_bytes);
 /* Series by labels (any bytes that identify it; labels.h metadata bytes); borrowed id for the add calls of this accumulator. */
 int lp_range_acc_series(struct lp_range_acc *acc, const uint8_t *labels, uint32_t len, uint64_t hash, uint32_t *ret_series);
 /* One sample.  Samples outside all windows are ignored.  Any order of time; first/last_over_time go by time, then by order of adding. */
@@ -77,11 +81,22 @@ struct lp_metric_result {
 	double scalar;
 };
 
+/* What evaluating may use. */
+struct lp_metric_env {
+	struct lp_arena_budget *budget; /* of all matrices and what is needed on the way, leaves included (lp_matrix_adopt); NULL: no limit */
+	bool (*stopped)(void *arg);     /* asked now and then: true ends it; NULL: nobody does */
+	void *arg;
+};
+
+/* From now on the matrix's memory counts against the budget, where it is counted already. */
+void lp_matrix_adopt(struct lp_matrix *matrix, struct lp_arena_budget *budget);
+
 /* Evaluate the tree.  matrices[i] is the value of leaf i (consumed: freed here).  instant: a vector or scalar, else a matrix.
  * -EINVAL with Loki's text in error (many-to-many matching and the like; answer 400 or 500 as *ret_status says); -E2BIG more than max_series
- * (text in error); -ENOMEM. */
-int lp_metric_eval(const struct lp_expr *root, const struct lp_metric_grid *grid, bool instant, struct lp_matrix **matrices, uint32_t n,
-		   uint32_t max_series, struct lp_metric_result *ret_result, int *ret_status, struct lp_buf *error);
+ * (text in error); -ENOBUFS the budget is used up; -ECANCELED stopped; -ENOMEM. */
+int lp_metric_eval(const struct lp_metric_env *env, const struct lp_expr *root, const struct lp_metric_grid *grid, bool instant,
+		   struct lp_matrix **matrices, uint32_t n, uint32_t max_series, struct lp_metric_result *ret_result, int *ret_status,
+		   struct lp_buf *error);
 /* {"resultType":"matrix","result":[...]} without the braces around, ready to stand in "data".  In pieces of one series, so that a large
  * answer streams: call with i = 0, 1, ... until it returns false. */
 bool lp_metric_result_json(const struct lp_metric_result *result, const struct lp_metric_grid *grid, uint32_t i, struct lp_buf *out);

@@ -46,6 +46,11 @@ void lp_range_acc_close(struct lp_range_acc **acc)
 	*acc = NULL;
 }
 
+void lp_range_acc_limit(struct lp_range_acc *acc, uint64_t max_bytes)
+{
+	acc->max_bytes = max_bytes;
+}
+
 uint64_t lp_range_acc_samples(const struct lp_range_acc *acc)
 {
 	return acc->samples;

@@ -12,9 +12,16 @@
 #include <string.h>
 
 struct groups {
+	const struct lp_metric_env *env;
+	struct lp_arena scratch;        /* what is needed on the way; within the budget */
 	struct lp_keys keys;            /* label sets of the groups */
 	uint32_t *of_row;
 };
+
+static bool tired(const struct groups *groups, uint32_t i)
+{
+	return i % LP_METRIC_STOP_EVERY == 0 && lp_metric_stopped(groups->env);
+}
 
 static int find_groups(const struct lp_expr *expr, const struct lp_matrix *in, struct groups *groups)
 {
@@ -22,10 +29,14 @@ static int find_groups(const struct lp_expr *expr, const struct lp_matrix *in, s
 	struct lp_buf key = LP_BUF_INIT;
 	int r = 0;
 
-	groups->of_row = calloc(in->n + (size_t)1, sizeof *groups->of_row);
+	groups->of_row = lp_arena_zalloc(&groups->scratch, (in->n + (size_t)1) * sizeof *groups->of_row);
 	if (!groups->of_row)
-		return -ENOMEM;
+		return -ENOBUFS;
 	for (uint32_t i = 0; i < in->n && r == 0; i++) {
+		if (tired(groups, i)) {
+			r = -ECANCELED;
+			break;
+		}
 		lp_buf_reset(&key);
 		r = lp_series_labels_filter(in->series[i].labels, in->series[i].labels_len, g->labels, g->present ? g->n_labels : 0,
 					    !(g->present && g->without), &key);
@@ -90,22 +101,24 @@ static void end_value(enum lp_vector_op op, double *value, const struct moment *
 	}
 }
 
-static int fold_groups(const struct lp_expr *expr, uint32_t steps, const struct lp_matrix *in, const struct groups *groups,
+static int fold_groups(const struct lp_expr *expr, uint32_t steps, const struct lp_matrix *in, struct groups *groups,
 		       struct lp_matrix *out)
 {
 	/* Sums and extremes keep all they know in their value: one cell takes what add_value() writes beside it. */
 	bool plain = expr->vector_op == LP_VECTOR_SUM || expr->vector_op == LP_VECTOR_MIN || expr->vector_op == LP_VECTOR_MAX;
 	size_t stride = plain ? 0 : 1;
-	struct moment *moments = calloc(stride * groups->keys.n * steps + 1, sizeof *moments);
+	struct moment *moments = lp_arena_zalloc(&groups->scratch, (stride * groups->keys.n * steps + 1) * sizeof *moments);
 	struct lp_series *row;
-	int r = moments ? 0 : -ENOMEM;
+	int r = moments ? 0 : -ENOBUFS;
 
 	for (uint32_t g = 0; g < groups->keys.n && r == 0; g++)
 		r = lp_matrix_row(out, groups->keys.keys[g].bytes, groups->keys.keys[g].len, steps, &row);
 	for (uint32_t k = 0; k < in->n && r == 0; k++) {
 		uint32_t g = groups->of_row[k];
 
-		for (uint32_t i = 0; i < steps; i++)
+		if (lp_metric_stopped(groups->env))
+			r = -ECANCELED;
+		for (uint32_t i = 0; i < steps && r == 0; i++)
 			if (lp_series_has(&in->series[k], i))
 				add_value(expr->vector_op, &out->series[g], &moments[stride * ((size_t)g * steps + i)], i, in->series[k].values[i]);
 	}
@@ -113,7 +126,6 @@ static int fold_groups(const struct lp_expr *expr, uint32_t steps, const struct 
 		for (uint32_t i = 0; i < steps; i++)
 			if (lp_series_has(&out->series[g], i))
 				end_value(expr->vector_op, &out->series[g].values[i], &moments[stride * ((size_t)g * steps + i)]);
-	free(moments);
 	return r;
 }
 
@@ -176,13 +188,13 @@ struct best {
 	uint32_t n_groups;
 };
 
-static int best_open(const struct lp_matrix *in, const struct groups *groups, struct best *best)
+static int best_open(const struct lp_matrix *in, struct groups *groups, struct best *best)
 {
 	best->n_groups = groups->keys.n;
-	best->heap = calloc(in->n + (size_t)1, sizeof *best->heap);
-	best->start = calloc(groups->keys.n * (size_t)2 + 2, sizeof *best->start);
+	best->heap = lp_arena_zalloc(&groups->scratch, (in->n + (size_t)1) * sizeof *best->heap);
+	best->start = lp_arena_zalloc(&groups->scratch, (groups->keys.n * (size_t)2 + 2) * sizeof *best->start);
 	if (!best->heap || !best->start)
-		return -ENOMEM;
+		return -ENOBUFS;
 	best->n = best->start + groups->keys.n + 1;
 	for (uint32_t i = 0; i < in->n; i++)
 		best->start[groups->of_row[i] + 1]++;
@@ -209,7 +221,7 @@ static int reorder(struct lp_matrix *in, struct best *best, bool descending)
 	uint32_t n = 0;
 
 	if (!series)
-		return -ENOMEM;
+		return -ENOBUFS;
 	for (uint32_t g = 0; g < best->n_groups; g++) {
 		qsort_r(best->heap + best->start[g], best->n[g], sizeof *best->heap, cmp_ranked, &descending);
 		for (uint32_t k = 0; k < best->n[g]; k++)
@@ -220,7 +232,7 @@ static int reorder(struct lp_matrix *in, struct best *best, bool descending)
 	return 0;
 }
 
-static int keep_best(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, const struct groups *groups)
+static int keep_best(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, struct groups *groups)
 {
 	bool descending = expr->vector_op != LP_VECTOR_BOTTOMK && expr->vector_op != LP_VECTOR_SORT;
 	bool sorting = expr->vector_op == LP_VECTOR_SORT || expr->vector_op == LP_VECTOR_SORT_DESC;
@@ -228,6 +240,8 @@ static int keep_best(const struct lp_expr *expr, uint32_t steps, struct lp_matri
 	int r = best_open(in, groups, &best);
 
 	for (uint32_t i = 0; i < steps && r == 0; i++) {
+		if (lp_metric_stopped(groups->env))
+			return -ECANCELED;
 		best_at(&best, in, groups, i, sorting ? UINT64_MAX : expr->param, descending);
 		if (steps == 1) {
 			r = reorder(in, &best, descending);
@@ -242,14 +256,13 @@ static int keep_best(const struct lp_expr *expr, uint32_t steps, struct lp_matri
 				lp_series_put(&in->series[item->row], i, item->v);
 			}
 	}
-	free(best.heap);
-	free(best.start);
 	return r;
 }
 
-int lp_vector_agg(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in, struct lp_matrix **ret_matrix)
+int lp_vector_agg(const struct lp_metric_env *env, const struct lp_expr *expr, uint32_t steps, struct lp_matrix *in,
+		  struct lp_matrix **ret_matrix)
 {
-	struct groups groups = { .keys = LP_KEYS_INIT };
+	struct groups groups = { .env = env, .scratch = { .budget = env->budget }, .keys = { .arena = { .budget = env->budget } } };
 	struct lp_matrix *out = NULL;
 	bool sorting = expr->vector_op == LP_VECTOR_SORT || expr->vector_op == LP_VECTOR_SORT_DESC;
 	int r = find_groups(expr, in, &groups);
@@ -258,12 +271,12 @@ int lp_vector_agg(const struct lp_expr *expr, uint32_t steps, struct lp_matrix *
 	if (r == 0 && (expr->vector_op >= LP_VECTOR_TOPK && !(sorting && steps > 1))) {
 		r = keep_best(expr, steps, in, &groups);
 	} else if (r == 0 && !sorting) {
-		r = lp_matrix_new(&out);
+		r = lp_matrix_new(env->budget, &out);
 		if (r == 0)
 			r = fold_groups(expr, steps, in, &groups, out);
 	}
 	lp_keys_free(&groups.keys);
-	free(groups.of_row);
+	lp_arena_free(&groups.scratch);
 	if (r < 0 || out)
 		lp_matrix_free(&in);
 	if (r < 0)

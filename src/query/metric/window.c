@@ -487,7 +487,7 @@ int lp_range_acc_finish(struct lp_range_acc *acc, struct lp_matrix **ret_matrix)
 {
 	struct finish f = { .acc = acc, .seconds = 1 };
 	uint64_t used = lp_range_acc_bytes(acc);
-	int r = lp_matrix_new(&f.matrix);
+	int r = lp_matrix_new(NULL, &f.matrix);
 
 	f.left_bytes = acc->max_bytes > used ? acc->max_bytes - used : 0;
 	if (acc->range->op == LP_RANGE_RATE || acc->range->op == LP_RANGE_BYTES_RATE)

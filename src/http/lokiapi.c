@@ -128,6 +128,10 @@ static void volume(struct lp_worker *worker, h2o_req_t *req, enum lp_query_kind 
 {
 	struct volume volume;
 
+	if (!lp_worker_conf(worker)->limits.volume_enabled) {
+		lp_reply_text(req, 404, "not found");
+		return;
+	}
 	volume.params = (struct lp_query_params){ .kind = kind, .matches = volume.targets, .match_lens = volume.lens };
 	lp_api_run(worker, req, &volume.params, volume_params, route);
 }
@@ -221,28 +225,33 @@ static void json_duration(struct lp_buf *out, const char *member, int64_t ms)
 	lp_buf_str(out, "\",");
 }
 
+static const char *truth(bool b)
+{
+	return b ? "true" : "false";
+}
+
 /* Limits under Loki's names, those that mean something here.  What is not limited is 0, as there. */
 void lp_api_drilldown_limits(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
 	struct lp_buf out = LP_BUF_INIT;
 
-	lp_buf_printf(&out, "{\"limits\":{\"discover_log_levels\":%s,\"discover_service_name\":", conf->limits.discover_log_levels ? "true" : "false");
+	lp_buf_printf(&out, "{\"limits\":{\"discover_log_levels\":%s,\"discover_service_name\":", truth(conf->limits.discover_log_levels));
 	json_list(&out, &conf->limits.discover_service_name);
 	lp_buf_str(&out, ",\"log_level_fields\":");
 	json_list(&out, &conf->limits.log_level_fields);
-	lp_buf_printf(&out,
-		      ",\"max_entries_limit_per_query\":%lld,\"max_line_size_truncate\":false,"
-		      "\"max_query_bytes_read\":\"0B\",",
-		      (long long)conf->limits.max_entries_limit_per_query);
+	lp_buf_printf(&out, ",\"max_entries_limit_per_query\":%lld,\"max_line_size_truncate\":%s,\"max_query_bytes_read\":\"%lldB\",",
+		      (long long)conf->limits.max_entries_limit_per_query, truth(conf->limits.max_line_size_truncate),
+		      (long long)conf->limits.max_query_bytes_read);
 	json_duration(&out, "max_query_length", conf->limits.max_query_length);
-	json_duration(&out, "max_query_lookback", 0);
-	json_duration(&out, "max_query_range", 0);
+	json_duration(&out, "max_query_lookback", conf->limits.max_query_lookback);
+	json_duration(&out, "max_query_range", conf->limits.max_query_range);
 	lp_buf_printf(&out, "\"max_query_series\":%lld,\"metric_aggregation_enabled\":false,\"otlp_config\":{},\"pattern_persistence_enabled\":false,",
 		      (long long)conf->limits.max_query_series);
 	json_duration(&out, "query_timeout", conf->limits.query_timeout);
 	json_duration(&out, "retention_period", conf->storage.retention_days * (LP_NS_PER_DAY / LP_NS_PER_MS));
-	lp_buf_str(&out, "\"volume_enabled\":true,\"volume_max_series\":1000},\"pattern_ingester_enabled\":true,\"version\":\"" PACKAGE_VERSION "\"}");
+	lp_buf_printf(&out, "\"volume_enabled\":%s,\"volume_max_series\":%lld},\"pattern_ingester_enabled\":true,\"version\":\"" PACKAGE_VERSION
+		      "\"}", truth(conf->limits.volume_enabled), (long long)conf->limits.volume_max_series);
 	lp_reply_buf(req, 200, LP_JSON, &out);
 }
 
@@ -259,20 +268,24 @@ void lp_api_tenant_limits(struct lp_worker *worker, h2o_req_t *req, const char *
 	struct lp_buf out = LP_BUF_INIT;
 
 	lp_buf_printf(&out,
-		      "max_line_size: %lld\nmax_label_names_per_series: %lld\nmax_label_name_length: %lld\nmax_label_value_length: %lld\n"
+		      "max_line_size: %lld\nmax_line_size_truncate: %s\nmax_label_names_per_series: %lld\nmax_label_name_length: %lld\nmax_label_value_length: %lld\n"
 		      "max_structured_metadata_size: %lld\nmax_structured_metadata_entries_count: %lld\nmax_entries_limit_per_query: %lld\n"
-		      "max_query_series: %lld\nallow_structured_metadata: true\nvolume_enabled: true\ndiscover_log_levels: %s\n",
-		      (long long)conf->limits.max_line_size, (long long)conf->limits.max_label_names_per_series,
+		      "max_query_series: %lld\nmax_query_bytes_read: %lldB\nmax_streams_matchers_per_query: %lld\nallow_structured_metadata: true\n"
+		      "volume_enabled: %s\nvolume_max_series: %lld\ndiscover_log_levels: %s\n",
+		      (long long)conf->limits.max_line_size, truth(conf->limits.max_line_size_truncate), (long long)conf->limits.max_label_names_per_series,
 		      (long long)conf->limits.max_label_name_length, (long long)conf->limits.max_label_value_length,
 		      (long long)conf->limits.max_structured_metadata_size, (long long)conf->limits.max_structured_metadata_entries_count,
 		      (long long)conf->limits.max_entries_limit_per_query, (long long)conf->limits.max_query_series,
-		      conf->limits.discover_log_levels ? "true" : "false");
+		      (long long)conf->limits.max_query_bytes_read, (long long)conf->limits.max_streams_matchers_per_query,
+		      truth(conf->limits.volume_enabled), (long long)conf->limits.volume_max_series, truth(conf->limits.discover_log_levels));
 	lp_buf_str(&out, "discover_service_name: ");
 	json_list(&out, &conf->limits.discover_service_name);
 	lp_buf_str(&out, "\nlog_level_fields: ");
 	json_list(&out, &conf->limits.log_level_fields);
 	lp_buf_byte(&out, '\n');
 	yaml_duration(&out, "max_query_length", conf->limits.max_query_length);
+	yaml_duration(&out, "max_query_lookback", conf->limits.max_query_lookback);
+	yaml_duration(&out, "max_query_range", conf->limits.max_query_range);
 	yaml_duration(&out, "query_timeout", conf->limits.query_timeout);
 	yaml_duration(&out, "retention_period", conf->storage.retention_days * (LP_NS_PER_DAY / LP_NS_PER_MS));
 	lp_reply_buf(req, 200, LP_TEXT, &out);

@@ -193,6 +193,7 @@ static void fill_limits(const struct lp_conf *conf, struct lp_push_limits *limit
 
 	*limits = (struct lp_push_limits){
 		.max_line_bytes = (uint32_t)conf->limits.max_line_size,
+		.truncate_lines = conf->limits.max_line_size_truncate,
 		.max_label_names = (uint32_t)conf->limits.max_label_names_per_series,
 		.max_label_name_bytes = (uint32_t)conf->limits.max_label_name_length,
 		.max_label_value_bytes = (uint32_t)conf->limits.max_label_value_length,

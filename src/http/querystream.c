@@ -583,6 +583,35 @@ static void attach(struct lp_job *job)
 	h2o_linklist_insert(&job->worker->query.jobs, &job->link);
 }
 
+/* limits.max_query_lookback, as Loki's frontend has it: what asks about older times only gets an empty answer. */
+static void look_back(const struct lp_conf *conf, struct lp_query_params *params)
+{
+	if (!conf->limits.max_query_lookback)
+		return;
+	params->oldest_ns = lp_clock_real_ns() - conf->limits.max_query_lookback * LP_NS_PER_MS;
+	if (params->end_ns < params->oldest_ns) {
+		/* The steps of a metric query stand where they were asked for. */
+		if (params->kind != LP_QUERY_RANGE && params->kind != LP_QUERY_INSTANT)
+			params->end_ns = 0;
+		params->start_ns = params->end_ns;
+	} else if (params->start_ns < params->oldest_ns && params->kind != LP_QUERY_INSTANT) {
+		params->start_ns = params->oldest_ns;
+	}
+}
+
+static void set_limits(const struct lp_conf *conf, struct lp_query_params *params)
+{
+	bool volume = params->kind == LP_QUERY_VOLUME || params->kind == LP_QUERY_VOLUME_RANGE;
+
+	params->max_series = (uint32_t)(volume ? conf->limits.volume_max_series : conf->limits.max_query_series);
+	params->max_range_ns = conf->limits.max_query_range * LP_NS_PER_MS;
+	params->max_matchers = (uint32_t)conf->limits.max_streams_matchers_per_query;
+	if (params->kind == LP_QUERY_RANGE || params->kind == LP_QUERY_INSTANT)
+		params->max_bytes_read = (uint64_t)conf->limits.max_query_bytes_read;
+	if (params->kind < LP_QUERY_DELETE_ADD)
+		look_back(conf, params);
+}
+
 void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_params *params, struct lp_job_options options)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
@@ -604,7 +633,7 @@ void lp_query_start(struct lp_worker *worker, h2o_req_t *req, struct lp_query_pa
 	params->tenant_len = tenant.len;
 	params->discover = options.original ? NULL : &discover;
 	params->max_memory = (uint64_t)conf->query.max_query_memory;
-	params->max_series = (uint32_t)conf->limits.max_query_series;
+	set_limits(conf, params);
 	params->split_ns = conf->limits.split_instant_metric_queries_by_interval * LP_NS_PER_MS;
 	params->deadline_mono_ns = lp_clock_mono_ns() + conf->limits.query_timeout * LP_NS_PER_MS;
 	job = make_job(worker, req, params, options);

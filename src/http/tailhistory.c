@@ -144,8 +144,11 @@ int lp_tail_history_start(struct lp_tail_client *client, struct lp_snapshot *sna
 		.max_series = (uint32_t)conf->limits.max_query_series,
 		.deadline_mono_ns = lp_clock_mono_ns() + conf->limits.query_timeout * LP_NS_PER_MS, .snapshot = snapshot,
 	};
+	int64_t oldest_ns = lp_clock_real_ns() - conf->limits.max_query_lookback * LP_NS_PER_MS;
 	int r = -ENOMEM;
 
+	if (conf->limits.max_query_lookback && params.start_ns < oldest_ns)
+		params.start_ns = oldest_ns;
 	if (h) {
 		h->tails = client->tails;
 		h->client = client;

@@ -466,10 +466,19 @@ static int encode_metadata(struct lp_push *push)
 	return r;
 }
 
+/* What is stored of a line.  Like Loki, by bytes: the cut may go through a character. */
+static size_t stored_length(const struct lp_push *push, size_t line_len)
+{
+	const struct lp_push_limits *lim = push->limits;
+
+	return lim->truncate_lines && lim->max_line_bytes && line_len > lim->max_line_bytes ? lim->max_line_bytes : line_len;
+}
+
 int lp_push_entry(struct lp_push *push, int64_t ts_ns, size_t line_len)
 {
 	int r;
 
+	line_len = stored_length(push, line_len);
 	push->stream_entries++;
 	r = judge_entry(push, ts_ns, line_len);
 	if (r == 1 && push->meta.total) {
@@ -497,6 +506,7 @@ int lp_push_original_ts(struct lp_push *push, const char *s, size_t n, int64_t *
 
 int lp_push_entry_copy(struct lp_push *push, int64_t ts_ns, const char *line, size_t line_len)
 {
+	line_len = stored_length(push, line_len);
 	/* A line over the limit is never copied: judge_entry() refuses it. */
 	if (push->stream_ok && !(push->limits->max_line_bytes && line_len > push->limits->max_line_bytes)) {
 		char *to = lp_batch_line(push->batch, line_len);

@@ -44,6 +44,7 @@ struct lp_otlp_rules {
 
 struct lp_push_limits {
 	uint32_t max_line_bytes;                /* 0: none */
+	bool truncate_lines;                    /* longer ones are cut there instead of refused */
 	uint32_t max_label_names;
 	uint32_t max_label_name_bytes;
 	uint32_t max_label_value_bytes;

@@ -121,6 +121,7 @@ struct lp_query {
 	bool pipeline_drops;                    /* one of them may drop a line, or its result is wanted (take): tasks run it */
 	struct lp_pipeline_state **states;      /* that no task uses at the moment; lock */
 	size_t n_states, states_cap;
+	uint64_t bytes_planned;         /* text in the items of all plans */
 	uint64_t rows_started;                  /* in the tasks taken so far; engine lock */
 	bool held;                              /* not in the ring: waits for a running task; engine lock */
 
@@ -182,6 +183,8 @@ int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const s
 bool lp_plan_match_labels(const struct lp_query *query, const struct lp_log_expr *log, const uint8_t *labels, uint32_t len);
 /* As lp_logql_parse(), for the original API: an empty selector, or none before a pipeline, means all streams. */
 int lp_plan_parse_original(const char *text, size_t len, struct lp_logql **ret_logql, struct lp_buf *error);
+/* -EINVAL, failed: the selector has more matchers than a query may have. */
+int lp_plan_check_matchers(struct lp_query *query, const struct lp_log_expr *log);
 /* All items of the query in [start, end) in which a line may pass the filter (NULL: any), grouped into tasks; sorted for the direction. */
 int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker, const struct lp_line_filter *filter);
 /* The text into query->logql and query->log. */

@@ -6,6 +6,8 @@
  * Process: worker, pool threads. */
 #include "query/metric-private.h"
 
+#include "query/logql/units.h"
+
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -75,6 +77,8 @@ static int leaf_plan(struct lp_query *query, struct lp_worker *worker, struct lp
 	int r;
 
 	lp_range_acc_span(&leaf->range, grid, &leaf->first_ts, &leaf->last_ts);
+	if (query->params.oldest_ns && leaf->first_ts < query->params.oldest_ns)
+		leaf->first_ts = query->params.oldest_ns;
 	leaf->first_task = query->n_tasks;
 	if (leaf->first_ts > leaf->last_ts)
 		return 0;
@@ -92,6 +96,26 @@ static int leaf_plan(struct lp_query *query, struct lp_worker *worker, struct lp
 		r = lp_regions_open(query, &leaf->plan, &leaf->regions);
 	if (r == 0)
 		query->n_tasks += leaf->plan.n_tasks;
+	return r;
+}
+
+static int check_limits(struct lp_query *query, const struct lp_metric_leaf *defs, uint32_t n)
+{
+	int64_t max = query->params.max_range_ns;
+	struct lp_buf text = LP_BUF_INIT;
+	int r = 0;
+
+	for (uint32_t i = 0; i < n && r == 0; i++) {
+		r = lp_plan_check_matchers(query, &defs[i].range->log);
+		if (r < 0 || !max || defs[i].range->range_ns <= max)
+			continue;
+		lp_buf_str(&text, "[interval] value exceeds limit: [");
+		lp_units_print_prom_duration(&text, defs[i].range->range_ns);
+		lp_buf_str(&text, "] > [");
+		lp_units_print_prom_duration(&text, max);
+		r = lp_query_fail(query, 400, "BAD_QUERY", "%s]", lp_buf_cstr(&text));
+	}
+	lp_buf_free(&text);
 	return r;
 }
 
@@ -132,6 +156,11 @@ static int metric_plan(struct lp_query *query, struct lp_worker *worker)
 		return -ENOMEM;
 	r = make_grid(query, &m->grid);
 	m->root = query->logql->root;
+	/* Before it is split: the query's own windows count. */
+	if (r == 0)
+		r = lp_metric_leaves(m->root, defs, MAX_LEAVES, &n);
+	if (r == 0)
+		r = check_limits(query, defs, n);
 	if (r == 0 && query->params.kind == LP_QUERY_INSTANT)
 		r = lp_metric_split(&query->arena, m->root, query->params.split_ns, &m->root);
 	if (r == 0)

@@ -446,9 +446,45 @@ int lp_plan_match(struct lp_query *query, const struct lp_log_expr *log, const s
 
 /* ---- tasks ---- */
 
-static int add_item(struct lp_query *query, const struct lp_item *item)
+int lp_plan_check_matchers(struct lp_query *query, const struct lp_log_expr *log)
+{
+	uint32_t max = query->params.max_matchers;
+
+	if (!max || !log || log->n_matchers <= max)
+		return 0;
+	return lp_query_fail(query, 400, "BAD_QUERY", "max streams matchers per query exceeded, matchers-count > limit (%u > %u)",
+			     log->n_matchers, max);
+}
+
+static void print_bytes(char *to, size_t size, uint64_t bytes)
+{
+	static const char *const units[] = { "B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
+	double v = (double)bytes;
+	unsigned unit = 0;
+
+	for (; v >= 1024 && unit < 6; unit++)
+		v /= 1024;
+	snprintf(to, size, v < 10 && unit ? "%.1f %s" : "%.0f %s", v, units[unit]);
+}
+
+static int check_bytes(struct lp_query *query)
+{
+	char would[32], may[32];
+
+	if (!query->params.max_bytes_read || query->bytes_planned <= query->params.max_bytes_read)
+		return 0;
+	print_bytes(would, sizeof would, query->bytes_planned);
+	print_bytes(may, sizeof may, query->params.max_bytes_read);
+	return lp_query_fail(query, 400, "BAD_QUERY",
+			     "the query would read too many bytes (query: %s, limit: %s); consider adding more specific stream selectors or "
+			     "reduce the time range of the query", would, may);
+}
+
+static int add_item(struct lp_query *query, const struct lp_item *item, uint32_t bytes)
 {
 	size_t cap = query->plan.cap;
+
+	query->bytes_planned += bytes;
 	int r = lp_query_grow(query, (void **)&query->plan.items, &cap, (size_t)query->plan.n + 1, sizeof *item);
 
 	if (r < 0)
@@ -528,7 +564,7 @@ static int plan_streams(struct lp_query *query, uint32_t seg, const uint32_t *st
 			if (run.min_ts >= query->params.start_ns && run.max_ts < query->params.end_ns)
 				task.rows += run.rows;
 			if (r == 0)
-				r = add_item(query, &item);
+				r = add_item(query, &item, run.raw_bytes);
 		}
 	}
 	return r == 0 && task.n ? add_task(query, &task) : r;
@@ -594,7 +630,7 @@ static int plan_live(struct lp_query *query)
 
 			if (batches[b].max_ts >= query->params.start_ns && batches[b].min_ts < query->params.end_ns &&
 			    !lp_query_tombs_item(query, tombs, batches[b].file, batches[b].min_ts, batches[b].max_ts, &item.tombs))
-				r = add_item(query, &item);
+				r = add_item(query, &item, batches[b].text_bytes);
 		}
 	}
 	if (r == 0 && query->plan.n > from)
@@ -647,6 +683,8 @@ int lp_plan_tasks(struct lp_query *query, struct lp_worker *worker, const struct
 		r = lp_query_stopped(query) ? -ECANCELED : plan_segment(query, worker, i, filter);
 	if (r == 0)
 		r = plan_live(query);
+	if (r == 0)
+		r = check_bytes(query);
 	if (r < 0)
 		return r;
 	if (query->plan.n_tasks)

@@ -54,7 +54,11 @@ struct lp_query_params {
 	int64_t not_before_ns;          /* DELETE_CANCEL: requests older than it stay */
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;
-	uint32_t max_series;
+	uint32_t max_series;            /* of the answer; VOLUME: that are added up */
+	int64_t oldest_ns;              /* nothing older is looked at; 0: no such limit */
+	int64_t max_range_ns;           /* windows of range aggregations; 0: any */
+	uint64_t max_bytes_read;        /* RANGE, INSTANT: text in the blocks that are planned; 0: any */
+	uint32_t max_matchers;          /* of a selector, RANGE, INSTANT; 0: any */
 	int64_t split_ns;               /* INSTANT: windows are split as Loki does; 0: not */
 	struct lp_snapshot *snapshot;   /* what to look at, taken over when the query is accepted; NULL: the state as of its start */
 };

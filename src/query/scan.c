@@ -359,7 +359,8 @@ int lp_log_plan(struct lp_query *query, struct lp_worker *worker)
 		return lp_query_fail(query, 400, "BAD_QUERY", "this pipeline stage is not supported by this version yet");
 	if (r < 0 || !query->params.limit || query->params.start_ns >= query->params.end_ns)
 		return r;
-	return lp_plan_tasks(query, worker, query->filter);
+	r = lp_plan_check_matchers(query, query->log);
+	return r < 0 ? r : lp_plan_tasks(query, worker, query->filter);
 }
 
 static bool log_wanted(struct lp_query *query, uint32_t task)

@@ -58,6 +58,10 @@ static int rehash(struct lp_query *query, struct volume *v)
 static int new_series(struct lp_query *query, struct volume *v, const void *key, uint32_t len)
 {
 	size_t bytes = v->n_buckets * sizeof(uint64_t);
+
+	if (query->params.max_series && v->n >= query->params.max_series)
+		return lp_query_fail(query, 400, "BAD_QUERY", "the query hit the max number of series limit (limit: %u series)",
+				     query->params.max_series);
 	int r = lp_query_grow(query, (void **)&v->series, &v->cap, v->n + 1, sizeof *v->series);
 
 	if (r == 0)

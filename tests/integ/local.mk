@@ -32,7 +32,7 @@ EXTRA_DIST += tests/fixtures/grafana-requests.json
 INTEG_TESTS += tests/integ/37-random-queries.py
 EXTRA_DIST += tests/lib/logqlgen.py
 
-INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py
+INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py tests/integ/41-limits.py
 INTEG_TESTS += tests/integ/22-compaction.py tests/integ/23-delete.py
 INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py tests/integ/77-prometheus.py
 EXTRA_DIST += tests/lib/hookstub.py

@@ -1,0 +1,106 @@
+#!/usr/bin/env python3
+"""Loki's limits by Loki's names: what is refused, with which status and text, and that the pages that tell limits tell these."""
+import json, os, sys, time
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
+from lptest import *
+
+S = 10**9
+now = int(time.time())
+
+
+def text(r, status, want):
+    assert r.status == status and r.body.decode().rstrip('\n') == want, r
+
+
+def ask(s, route, **params):
+    return s.get('/loki/api/v1/' + route, params)
+
+
+def told(s, limits):
+    """drilldown-limits and the tenant's limits."""
+    d = ask(s, 'drilldown-limits').json()['limits']
+    page = s.get('/config/tenant/v1/limits').body.decode().splitlines()
+    for name, value in limits.items():
+        assert d.get(name, value) == value, (name, d)
+        shown = {True: 'true', False: 'false'}.get(value, value) if isinstance(value, bool) else value
+        assert '%s: %s' % (name, shown) in page, (name, page)
+
+
+def defaults(s):
+    told(s, {'max_query_lookback': '0s', 'max_query_range': '0s', 'max_query_bytes_read': '0B', 'volume_enabled': True, 'volume_max_series': 1000,
+             'max_line_size_truncate': False, 'max_streams_matchers_per_query': 1000, 'max_query_series': 500})
+
+
+def queries(s):
+    told(s, {'max_query_lookback': '2h', 'max_query_range': '10m', 'max_query_bytes_read': '4096B', 'volume_enabled': True, 'volume_max_series': 3,
+             'max_line_size_truncate': True, 'max_streams_matchers_per_query': 3})
+    s.push([({'app': 'old', 'era': 'past'}, [((now - 3 * 3600) * S, 'long ago')]),
+            ({'app': 'new'}, [((now - 3 * 3600) * S, 'long ago'), ((now - 60) * S, 'of late')])])
+    whole = {'start': (now - 4 * 3600) * S, 'end': now * S}
+    past = {'start': (now - 4 * 3600) * S, 'end': (now - 2 * 3600 - 60) * S}
+    lines = lambda **when: [v[1] for x in ask(s, 'query_range', query='{app=~"old|new"}', **when).json()['data']['result'] for v in x['values']]
+    assert lines(**whole) == ['of late'] and lines(**past) == []
+    count = lambda q, t: ask(s, 'query', query=q, time=t * S).json()['data']['result']
+    # Instant windows reach back, but not beyond the limit.
+    assert [x['value'][1] for x in count('sum(count_over_time({app=~"old|new"}[10m]))', now)] == ['1']
+    assert count('sum(count_over_time({app=~"old|new"}[10m]))', now - 3 * 3600 + 60) == []
+    assert ask(s, 'query_range', query='sum(count_over_time({app=~"old|new"}[10m]))', step=600, **past).json()['data']['result'] == []
+    assert ask(s, 'labels', **whole).json()['data'] == ['app'] and ask(s, 'labels', **past).json()['data'] == []
+    assert ask(s, 'label/era/values', **whole).json()['data'] == [] and ask(s, 'label/app/values', **whole).json()['data'] == ['new']
+    assert ask(s, 'series', **whole).json()['data'] == [{'app': 'new'}] and ask(s, 'series', **past).json()['data'] == []
+    assert ask(s, 'index/stats', query='{app=~".+"}', **whole).json()['entries'] == 1
+    assert ask(s, 'index/stats', query='{app=~".+"}', **past).json()['entries'] == 0
+    assert ask(s, 'index/volume', query='{app=~".+"}', **past).json()['data']['result'] == []
+    # Windows, matchers, bytes.
+    for q, window in (('rate({app="new"}[11m])', '11m'), ('sum(rate({app="new"}[1m])) + sum(rate({app="new"}[1h30m]))', '1h30m')):
+        text(ask(s, 'query', query=q), 400, '[interval] value exceeds limit: [%s] > [10m]' % window)
+        text(ask(s, 'query_range', query=q), 400, '[interval] value exceeds limit: [%s] > [10m]' % window)
+    four = '{app="new",a="",b="",c=""}'
+    for q in (four, 'rate(%s[1m])' % four):
+        text(ask(s, 'query_range', query=q), 400, 'max streams matchers per query exceeded, matchers-count > limit (4 > 3)')
+    assert ask(s, 'query_range', query='{app="new",a="",b=""}').status == 200
+    s.push([({'app': 'big'}, [((now - 100 + i) * S, 'x' * 100) for i in range(60)])])
+    for q in ('{app="big"}', 'count_over_time({app="big"} |= "x" [5m])', 'sum(rate({app="new"}[1m])) / sum(rate({app="big"} |= "x" [5m]))'):
+        r = ask(s, 'query_range', query=q)
+        assert r.status == 400 and r.body.decode().startswith('the query would read too many bytes (query: 5.9 KiB, limit: 4.0 KiB); consider'), r
+    assert ask(s, 'query_range', query='{app="new"}').status == 200
+    # Series of volumes.
+    s.push([({'app': 'v%d' % i}, [((now - 50) * S, 'x')]) for i in range(4)])
+    text(ask(s, 'index/volume', query='{app=~"v.*"}', limit=1), 400, 'the query hit the max number of series limit (limit: 3 series)')
+    text(ask(s, 'index/volume_range', query='{app=~"v.*"}', step=60), 400, 'the query hit the max number of series limit (limit: 3 series)')
+    assert len(ask(s, 'index/volume', query='{app=~"v[012]"}').json()['data']['result']) == 3
+
+
+def long_lines(s):
+    """Cut by bytes, in every format."""
+    long, at = 'y' * 300, (now - 30) * S
+    s.push([({'app': 'cut'}, [(at, long), (at + 1, 'short'), (at + 2, 'é' * 200)])])
+    r = s.post('/ingest', {'streams': [{'labels': {'app': 'cut2'}, 'entries': [{'ts': time.strftime('%Y-%m-%dT%H:%M:%SZ', time.gmtime(now - 30)), 'line': long}]}]})
+    assert r.status == 200 and r.json() == {'accepted': 1}, r
+    got = [l for t, l, m in s.entries('{app="cut"}', at, at + S)]
+    assert got == ['y' * 256, 'short', 'é' * 128], got
+    assert [l for t, l, m in s.entries('{app="cut2"}', at - S, at + S)] == ['y' * 256]
+
+
+def no_volume(s):
+    told(s, {'volume_enabled': False})
+    for route in ('index/volume', 'index/volume_range'):
+        text(ask(s, route, query='{app="x"}'), 404, 'not found')
+
+
+with Server() as s:
+    s.start()
+    defaults(s)
+    assert s.stop() == 0
+LIMITS = {'limits.max_query_lookback': '2h', 'limits.max_query_range': '10m', 'limits.max_query_bytes_read': '4KiB', 'limits.volume_max_series': '3',
+          'limits.max_streams_matchers_per_query': '3', 'limits.max_line_size': '256', 'limits.max_line_size_truncate': 'true'}
+with Server(LIMITS) as s:
+    s.start()
+    queries(s)
+    long_lines(s)
+    assert s.stop() == 0
+with Server({'limits.volume_enabled': 'false'}) as s:
+    s.start()
+    no_volume(s)
+    assert s.stop() == 0
+done()

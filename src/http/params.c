@@ -213,15 +213,26 @@ static void number_error(struct lp_buf *error, const char *func, const struct lp
 	lp_buf_str(error, r == -ERANGE ? ": value out of range" : ": invalid syntax");
 }
 
-/* Decimal floating point, nothing around it, as far as strtod and Go agree. */
+/* Floating point with nothing around it, as far as strtod and Go agree: hexadecimal digits need an exponent. */
 static bool parse_float(const struct lp_param *p, double *ret)
 {
 	char *end;
 
 	if (!p->value_len || strlen(p->value) != p->value_len || !strchr("0123456789.+-", p->value[0]))
 		return false;
+	if (strpbrk(p->value, "xX") && !strpbrk(p->value, "pP"))
+		return false;
 	*ret = strtod(p->value, &end);
 	return *end == '\0' && isfinite(*ret);
+}
+
+/* Go's words for what is no finite number. */
+static bool parse_special(const struct lp_param *p, double *ret)
+{
+	const char *word = p->value + (p->value[0] == '+' || p->value[0] == '-');
+
+	*ret = strcasecmp(p->value, "nan") == 0 ? NAN : *p->value == '-' ? -INFINITY : INFINITY;
+	return isnan(*ret) || strcasecmp(word, "inf") == 0 || strcasecmp(word, "infinity") == 0;
 }
 
 int lp_param_time(const struct lp_param *p, int64_t def_ns, int64_t *ret_ns, struct lp_buf *error)
@@ -375,10 +386,10 @@ int lp_param_seconds(const struct lp_param *p, int64_t def_ns, int64_t *ret_ns, 
 		*ret_ns = def_ns;
 		return 0;
 	}
-	if (parse_float(p, &f)) {
+	if (parse_float(p, &f) || parse_special(p, &f)) {
 		f *= 1e9;
-		if (fabs(f) < 9.2e18) {
-			*ret_ns = (int64_t)f;
+		if (isnan(f) || fabs(f) < 9.2e18) {
+			*ret_ns = isnan(f) ? INT64_MIN : (int64_t)f;    /* Go's conversion: negative, and refused as that */
 			return 0;
 		}
 		lp_buf_str(error, "cannot parse ");

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <string.h>
+#include <strings.h>
 
 #define MAX_MATCHES 256
 #define NO_QUERY "parse error : syntax error: unexpected $end"
@@ -92,6 +93,27 @@ bool lp_api_wants_categories(h2o_req_t *req)
 	return v.len >= sizeof flag - 1 && memmem(v.base, v.len, flag, sizeof flag - 1) != NULL;
 }
 
+/* Logs Drilldown, which says so in its tags (key=value, ...), wants what fits instead of an error at the limit of series. */
+static bool is_drilldown(h2o_req_t *req)
+{
+	static const char wanted[] = "source=grafana-lokiexplore-app";
+	h2o_iovec_t v = lp_request_header(req, "x-query-tags");
+	const char *s = v.base, *end = v.base ? v.base + v.len : NULL;
+
+	while (s < end) {
+		const char *comma = memchr(s, ',', (size_t)(end - s)), *stop = comma ? comma : end;
+
+		while (s < stop && *s == ' ')
+			s++;
+		for (const char *next = stop; next > s && next[-1] == ' ';)
+			stop = --next;
+		if ((size_t)(stop - s) == sizeof wanted - 1 && strncasecmp(s, wanted, sizeof wanted - 1) == 0)
+			return true;
+		s = comma ? comma + 1 : end;
+	}
+	return false;
+}
+
 static int range_params(const struct lp_worker *worker, const struct lp_form *form, struct lp_query_params *params,
 			struct lp_buf *error)
 {
@@ -118,7 +140,7 @@ static int range_params(const struct lp_worker *worker, const struct lp_form *fo
 
 void lp_api_query_range(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_RANGE, .categorize = lp_api_wants_categories(req) };
+	struct lp_query_params params = { .kind = LP_QUERY_RANGE, .categorize = lp_api_wants_categories(req), .partial = is_drilldown(req) };
 
 	lp_api_run(worker, req, &params, range_params, "query_range");
 }
@@ -144,7 +166,7 @@ static int instant_params(const struct lp_worker *worker, const struct lp_form *
 
 void lp_api_query(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
-	struct lp_query_params params = { .kind = LP_QUERY_INSTANT };
+	struct lp_query_params params = { .kind = LP_QUERY_INSTANT, .partial = is_drilldown(req) };
 
 	lp_api_run(worker, req, &params, instant_params, "query");
 }

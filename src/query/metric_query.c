@@ -227,7 +227,7 @@ static int eval(struct lp_query *query, struct lp_matrix **matrices, struct lp_m
 	struct lp_metric_query *m = query->state;
 	struct lp_buf error = LP_BUF_INIT;
 	struct lp_arena_budget budget = { .max_bytes = query->params.max_memory ? query->params.max_memory : SIZE_MAX };
-	const struct lp_metric_env env = { .budget = &budget, .stopped = eval_stopped, .arg = query };
+	const struct lp_metric_env env = { .budget = &budget, .stopped = eval_stopped, .arg = query, .partial = query->params.partial };
 	uint64_t charged = 0;
 	int status = 400, r = 0;
 
@@ -282,7 +282,11 @@ static int metric_finish(struct lp_query *query)
 	query->stats.lines_matched = atomic_load(&m->samples);
 	r = lp_out_begin(query, 200, "application/json; charset=UTF-8");
 	if (r == 0) {
-		lp_buf_str(&query->out, "{\"status\":\"success\",\"data\":{");
+		lp_buf_str(&query->out, "{\"status\":\"success\",");
+		if (result.partial)
+			lp_buf_printf(&query->out, "\"warnings\":[\"maximum number of series (%u) reached for a single query; returning partial "
+				      "results\"],", query->params.max_series);
+		lp_buf_str(&query->out, "\"data\":{");
 		for (uint32_t i = 0; r == 0 && lp_metric_result_json(&result, &m->grid, i, &query->out); i++)
 			r = lp_out_flush(query, false);
 	}

@@ -55,6 +55,7 @@ struct lp_query_params {
 	uint64_t max_memory;            /* bytes */
 	int64_t deadline_mono_ns;
 	uint32_t max_series;            /* of the answer; VOLUME: that are added up */
+	bool partial;                   /* metric queries: more series than max_series are left out, with a warning, instead of refused */
 	int64_t oldest_ns;              /* nothing older is looked at; 0: no such limit */
 	int64_t max_range_ns;           /* windows of range aggregations; 0: any */
 	uint64_t max_bytes_read;        /* RANGE, INSTANT: text in the blocks that are planned; 0: any */

@@ -71,6 +71,26 @@ def queries(s):
     assert len(ask(s, 'index/volume', query='{app=~"v[012]"}').json()['data']['result']) == 3
 
 
+def series(s):
+    """An error, but for Logs Drilldown, which gets what fits and is told so."""
+    s.push([({'app': 'many', 'i': 'i%03d' % i}, [((now - 50) * S, 'x')]) for i in range(20)])
+    q = {'query': 'count_over_time({app="many"}[5m])', 'start': (now - 60) * S, 'end': now * S, 'step': 30}
+    refused = 'maximum number of series (7) reached for a single query; consider reducing query cardinality by adding more specific stream selectors, ' \
+              'reducing the time range, or aggregating results with functions like sum(), count() or topk()'
+    for tags, partial in ((None, False), ('Source=logvolhist', False), ('Source=grafana-lokiexplore-app', True), ('Feature=x, source=Grafana-LokiExplore-App ', True),
+                          ('Source=grafana-lokiexplore-apps', False), ('xSource=grafana-lokiexplore-app', False)):
+        for route in ('query', 'query_range'):
+            r = s.request('GET', '/loki/api/v1/%s?%s' % (route, urllib.parse.urlencode(q)), headers={'X-Query-Tags': tags} if tags else {})
+            if not partial:
+                text(r, 400, refused)
+                continue
+            d = r.json()
+            assert d['warnings'] == ['maximum number of series (7) reached for a single query; returning partial results'], d
+            assert [x['metric']['i'] for x in d['data']['result']] == ['i%03d' % i for i in range(7)], d
+    r = s.request('GET', '/loki/api/v1/query?query=sum(count_over_time(%7Bapp%3D%22many%22%7D%5B5m%5D))', headers={'X-Query-Tags': 'Source=grafana-lokiexplore-app'})
+    assert 'warnings' not in r.json() and r.json()['data']['result'][0]['value'][1] == '20', r
+
+
 def long_lines(s):
     """Cut by bytes, in every format."""
     long, at = 'y' * 300, (now - 30) * S
@@ -99,8 +119,9 @@ with Server(LIMITS) as s:
     queries(s)
     long_lines(s)
     assert s.stop() == 0
-with Server({'limits.volume_enabled': 'false'}) as s:
+with Server({'limits.volume_enabled': 'false', 'limits.max_query_series': 7}) as s:
     s.start()
+    series(s)
     no_volume(s)
     assert s.stop() == 0
 done()

@@ -183,7 +183,15 @@ START_TEST(range_errors)
 	range("step=0.1", &a, "exceeded maximum resolution of 11,000 points per time series. Try increasing the value of the step parameter");
 	range("interval=-1", &a, "interval must be >= 0");
 	range("interval=1x", &a, "cannot parse \"1x\" to a valid duration");
-	range("interval=nan", &a, "cannot parse \"nan\" to a valid duration");
+	range("interval=nan", &a, "interval must be >= 0");
+	range("step=NaN", &a, zero);
+	range("step=Inf", &a, "cannot parse \"Inf\" to a valid duration. It overflows int64");
+	range("step=-infinity", &a, "cannot parse \"-infinity\" to a valid duration. It overflows int64");
+	range("step=nan(1)", &a, "cannot parse \"nan(1)\" to a valid duration");
+	range("step=-nan", &a, "cannot parse \"-nan\" to a valid duration");
+	range("step=0x10", &a, "cannot parse \"0x10\" to a valid duration");
+	range("step=0x10p0", &a, "");
+	ck_assert_int_eq(a.step_ns, 16 * SEC);
 }
 END_TEST
 

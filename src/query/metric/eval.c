@@ -210,6 +210,7 @@ int lp_metric_eval(const struct lp_metric_env *env, const struct lp_expr *root, 
 {
 	struct eval eval = { .env = env, .steps = grid->steps, .leaf = matrices, .left = n, .error = error };
 	struct value value = { 0 };
+	bool partial = false;
 	int r = eval_expr(&eval, root, &value);
 
 	for (uint32_t i = 0; i < n; i++)
@@ -218,7 +219,8 @@ int lp_metric_eval(const struct lp_metric_env *env, const struct lp_expr *root, 
 		r = constant(env, grid->steps, value.number, &value.matrix);
 	if (r == 0 && value.matrix) {
 		lp_matrix_drop_empty(value.matrix, grid->steps);
-		if (value.matrix->n > max_series) {
+		partial = env->partial && value.matrix->n > max_series;
+		if (value.matrix->n > max_series && !partial) {
 			lp_buf_printf(error, "maximum number of series (%u) reached for a single query; consider reducing query cardinality by "
 				      "adding more specific stream selectors, reducing the time range, or aggregating results with functions "
 				      "like sum(), count() or topk()", max_series);
@@ -233,9 +235,11 @@ int lp_metric_eval(const struct lp_metric_env *env, const struct lp_expr *root, 
 	}
 	if (value.matrix && !(instant && eval.sorted))
 		lp_matrix_sort(value.matrix);
+	if (partial)
+		value.matrix->n = max_series;
 	*ret_result = (struct lp_metric_result){
 		.type = !value.matrix ? LP_METRIC_SCALAR : instant ? LP_METRIC_VECTOR : LP_METRIC_MATRIX,
-		.matrix = value.matrix, .scalar = value.number };
+		.matrix = value.matrix, .scalar = value.number, .partial = partial };
 	return 0;
 }
 

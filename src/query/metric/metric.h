@@ -79,6 +79,7 @@ struct lp_metric_result {
 	enum lp_metric_type type;
 	struct lp_matrix *matrix;       /* owned by the caller; series in the order of the answer */
 	double scalar;
+	bool partial;                   /* some were left out */
 };
 
 /* What evaluating may use. */
@@ -86,6 +87,7 @@ struct lp_metric_env {
 	struct lp_arena_budget *budget; /* of all matrices and what is needed on the way, leaves included (lp_matrix_adopt); NULL: no limit */
 	bool (*stopped)(void *arg);     /* asked now and then: true ends it; NULL: nobody does */
 	void *arg;
+	bool partial;                   /* more than max_series: the first of them are the result */
 };
 
 /* From now on the matrix's memory counts against the budget, where it is counted already. */

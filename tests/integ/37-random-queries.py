@@ -135,7 +135,9 @@ class Question:
         """Lines of [end - 900 s, end) are those that a window of 900 s at end - 1 ns counts: it is open on the left."""
         end = now + 700 * 10**9
         lines = client.ask('query_range', self.text, {'start': str(end - 900 * 10**9), 'end': str(end), 'limit': '5000'})[1]
-        status, data = client.ask('query', 'sum(count_over_time(%s [900s]))' % self.text, {'time': str(end - 1)})
+        # Where nobody asks for a label Loki leaves unpack out, and with it the line that a later filter would see.
+        total = 'sum by (nothing)' if 'unpack' in self.text.lower() else 'sum'
+        status, data = client.ask('query', '%s (count_over_time(%s [900s]))' % (total, self.text), {'time': str(end - 1)})
         if status == 200:       # else a pipeline error, which only metric queries refuse
             got = json.loads(data)['data']['result']
             n = sum(len(x['values']) for x in json.loads(lines)['data']['result'])

@@ -33,7 +33,7 @@ struct lp_spans {
 	struct lp_notify *notify;
 	struct lp_transport *transport; /* NULL: none under way */
 	uint32_t in_flight;             /* spans of it */
-	int64_t retry_ms;               /* after a failure: not before */
+	int64_t next_ms;                /* not before */
 	bool failing;                   /* it was said in the log */
 	char *url;
 	char **headers, **attributes;   /* "name: value", "name=value" */
@@ -72,7 +72,7 @@ static void on_done(void *arg, const struct lp_transport_result *result)
 		if (!spans->failing)
 			lp_log(LP_WARN, "traces cannot be exported, going on without them status=%d reason=\"%s\"", result->status,
 			       result->error ? result->error : "refused");
-		spans->retry_ms = lp_clock_mono_ms() + (result->retry_after_ms > RETRY_MS ? result->retry_after_ms : RETRY_MS);
+		spans->next_ms = lp_clock_mono_ms() + (result->retry_after_ms > RETRY_MS ? result->retry_after_ms : RETRY_MS);
 	} else if (spans->failing) {
 		lp_log(LP_INFO, "traces are exported again");
 	}
@@ -123,7 +123,7 @@ static int start_export(struct lp_spans *spans, const struct lp_buf *body)
 	return r;
 }
 
-static void export_batch(struct lp_spans *spans)
+static uint32_t export_batch(struct lp_spans *spans)
 {
 	const struct lp_conf *conf = lp_notify_conf(spans->notify);
 	const struct lp_otlp_resource resource = {
@@ -141,7 +141,7 @@ static void export_batch(struct lp_spans *spans)
 		lp_otlp_add(&otlp, &span);
 	}
 	if (otlp.n == 0)
-		return;
+		return 0;
 	lp_otlp_end(&otlp);
 	if (conf->tracing.compression == LP_TRACING_GZIP)
 		compress_body(&out);
@@ -153,17 +153,19 @@ static void export_batch(struct lp_spans *spans)
 		on_done(spans, &result);
 	}
 	lp_buf_free(&out);
+	return otlp.n;
 }
 
 /* ---- to standard output ---- */
 
-static void print_all(struct lp_spans *spans)
+static uint32_t print_all(struct lp_spans *spans)
 {
 	struct lp_stat_row *row = spans->notify->row;
 	struct pollfd out = { .fd = STDOUT_FILENO, .events = POLLOUT };
 	struct lp_span span;
+	uint32_t n;
 
-	for (uint32_t n = 0; n < BATCH && take_one(spans->notify, &span); n++) {
+	for (n = 0; n < BATCH && take_one(spans->notify, &span); n++) {
 		struct lp_buf line = LP_BUF_INIT;
 		bool ready = poll(&out, 1, 0) == 1 && out.revents & POLLOUT;
 
@@ -176,6 +178,7 @@ static void print_all(struct lp_spans *spans)
 			lp_stat_add(row, LP_STAT_SPANS_FAILED, 1);
 		lp_buf_free(&line);
 	}
+	return n;
 }
 
 /* ---- the module ---- */
@@ -244,21 +247,26 @@ static int64_t traces_tick(struct lp_notify *notify, int64_t now_ms)
 {
 	struct lp_spans *spans = notify->spans;
 	int exporter = lp_notify_conf(notify)->tracing.exporter;
+	uint32_t n;
 
 	if (exporter == LP_TRACING_NONE)
 		return LP_NOTIFY_NEVER;
-	if (exporter != LP_TRACING_OTLP)
-		print_all(spans);
-	else if (!spans->transport && spans->url && now_ms >= spans->retry_ms)
-		export_batch(spans);
-	return now_ms + POLL_MS;
+	if (now_ms < spans->next_ms && (!notify->stopping || spans->failing))
+		return spans->next_ms;
+	if (spans->transport || !spans->url)
+		return now_ms + POLL_MS;
+	n = exporter == LP_TRACING_OTLP ? export_batch(spans) : print_all(spans);
+	/* The more there was the sooner again: a busy worker fills its ring in less than POLL_MS. */
+	if (spans->next_ms <= now_ms)
+		spans->next_ms = now_ms + POLL_MS * (BATCH - n) / BATCH;
+	return spans->next_ms;
 }
 
 static void traces_reload(struct lp_notify *notify)
 {
 	if (load(notify->spans) < 0)
 		lp_log(LP_ERROR, "tracing.*: out of memory, traces are not exported");
-	notify->spans->retry_ms = 0;
+	notify->spans->next_ms = 0;
 }
 
 /* The last spans of workers come when they have ended.  A collector that failed before is not waited for, but for an answer that may

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Traces: an OTLP receiver decodes the spans, their parents and links are right, of requests, tails, rules and web hooks; sampling,
 standard output, a dead and a hanging collector."""
-import gzip, http.server, json, os, re, socket, struct, sys, threading, time
+import gzip, http.server, json, os, re, signal, socket, struct, sys, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 from hookstub import HookStub
@@ -216,7 +216,7 @@ RULES = '''groups:
     interval: 1s
     rules:
       - alert: Errors
-        expr: sum by (app) (count_over_time({app="shop"} |= "boom" [1h])) > 2
+        expr: sum by (app) (count_over_time({app=~"shop.*"} |= "boom" [1h])) > 2
       - record: shop:lines
         expr: sum by (app) (count_over_time({app="shop"} [1h]))
       - record: shop:bad
@@ -268,6 +268,17 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_TRACES_ENDP
     dead = wait_for('a dead receiver', lambda: hook_spans('dead'))[0]
     assert dead['status']['code'] == 2 and dead['status']['message'] and dead['attributes']['logpulse.target.kind'] == 'slack', dead
     assert 'http.response.status_code' not in dead['attributes'], dead
+
+    # The queue is on disk, the trace is not: what the next notifier sends is a trace of its own.
+    stub.answers['/ops?key=Sesam'] = 503
+    before = len(hook_spans('ops'))
+    assert s.push([({'app': 'shop2'}, [(now + i, 'boom %d' % i) for i in range(5)])]).status == 204
+    more = wait_for('a failed delivery of the second alert', lambda: hook_spans('ops')[before:])
+    assert 'parentSpanId' in more[0] and more[0]['traceId'] != good['traceId'], more
+    os.kill(s.children('notifier')[0], signal.SIGKILL)
+    stub.answers['/ops?key=Sesam'] = 200
+    again = wait_for('its delivery', lambda: [x for x in hook_spans('ops')[before:] if x['attributes'].get('http.response.status_code') == '200'])[0]
+    assert 'parentSpanId' not in again and again['traceId'] not in (more[0]['traceId'], good['traceId']), again
 
     # A recording rule, and one that fails at run time.
     def of_rule(name):

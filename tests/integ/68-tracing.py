@@ -243,7 +243,7 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_TRACES_ENDP
     stub.answers['/ops?key=Sesam'] = 503
     for name, text in (('rules', RULES), ('hooks', HOOKS % dict(url=stub.url, dead=free_port()))):
         open('%s/%s.yaml' % (s.tmp, name), 'w').write(text)
-    s.options.update({'rules.files': s.tmp + '/rules.yaml', 'webhooks_file': s.tmp + '/hooks.yaml'})
+    s.options.update({'streaming.broadcast_buffer_size': '100', 'rules.files': s.tmp + '/rules.yaml', 'webhooks_file': s.tmp + '/hooks.yaml'})
     s.start()
     now = time.time_ns()
     assert s.push([({'app': 'shop'}, [(now + i, 'boom %d' % i) for i in range(5)])]).status == 204
@@ -310,6 +310,17 @@ with Server(env={'OTEL_TRACES_EXPORTER': 'otlp', 'OTEL_EXPORTER_OTLP_TRACES_ENDP
     assert len([x for x in c.of(trace) if x['parentSpanId'] == history[0]['spanId']]) == 4 and len(c.of(trace)) == 6, c.of(trace)
     assert int(tail[0]['startTimeUnixNano']) <= int(history[0]['startTimeUnixNano']) + slack
     assert int(history[0]['endTimeUnixNano']) <= int(tail[0]['endTimeUnixNano']) + slack
+    # One that reads nothing: what it lost is told as well.
+    parent, trace, _ = traceparent(0x204)
+    with WebSocket(s.port, '/stream?app=flood', {'traceparent': parent}, rcvbuf=4096) as w:
+        w.recv()
+        at = time.time_ns()
+        for i in range(60):
+            assert s.push([({'app': 'flood'}, [(at + i * 100 + k, 'x' * 4000) for k in range(100)])]).status == 204
+        wait_for('lost lines', lambda: s.metric('logpulse_dropped_broadcasts_total') > 0)
+        lost = s.metric('logpulse_dropped_broadcasts_total')
+    flood = wait_for('its span', lambda: c.of(trace))[0]['attributes']
+    assert int(flood['logpulse.lines_dropped']) >= lost and 0 < int(flood['logpulse.lines']) < 6000, flood
     # One without history, that is open when the server ends.
     parent, trace, caller = traceparent(0x202)
     w = WebSocket(s.port, '/stream?app=shop', {'traceparent': parent})

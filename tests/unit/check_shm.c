@@ -665,6 +665,32 @@ START_TEST(exemplars)
 }
 END_TEST
 
+START_TEST(exemplar_of_a_dead_worker)
+{
+	struct lp_region *r = make_region(1);
+	struct lp_stat_row *row = lp_stat_row(r, LP_SLOT_WORKER(0));
+	_Atomic uint64_t *cells = (_Atomic uint64_t *)row;
+	const uint8_t trace[16] = { 0x44, [15] = 0x44 };
+	struct lp_buf out = LP_BUF_INIT;
+	uint32_t seq = 0;
+	uint64_t word;
+
+	lp_stat_exemplar(row, LP_STAT_PUSH_SECONDS, 700, trace);
+	memcpy(&word, trace, sizeof word);
+	for (uint32_t i = 1; i < lp_stat_row_bytes() / 8; i++)
+		if (atomic_load(&cells[i]) == word)
+			seq = i - 1;
+	ck_assert_uint_eq(atomic_load(&cells[seq]), 2);
+	atomic_store(&cells[seq], 3);           /* it died while it changed it */
+	ck_assert_ptr_null(strstr(openmetrics(r, &out), "trace_id"));
+	lp_stat_exemplar(row, LP_STAT_PUSH_SECONDS, 600, trace);
+	ck_assert_ptr_nonnull(strstr(openmetrics(r, &out), "_bucket{le=\"0.001\"} 0 # {trace_id=\"44"));
+	ck_assert_uint_eq(atomic_load(&cells[seq]), 4);
+	lp_buf_free(&out);
+	lp_region_close(&r);
+}
+END_TEST
+
 static struct lp_region *exemplar_region;
 static atomic_bool exemplars_over;
 
@@ -728,6 +754,7 @@ int main(void)
 	tcase_add_test(plain, counters_sum);
 	tcase_add_test(plain, prometheus_text);
 	tcase_add_test(plain, exemplars);
+	tcase_add_test(plain, exemplar_of_a_dead_worker);
 	tcase_add_test(plain, exemplars_are_never_torn);
 	suite_add_tcase(suite, plain);
 	tcase_add_checked_fixture(lane, lane_setup, lane_teardown);

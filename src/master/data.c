@@ -22,10 +22,25 @@
 #define FORMAT_VERSION 1
 #define DYING_WAIT_MS 10000
 
+/* The directories above it, as mkdir -p does: the default path has one.  What fails here shows when the last one is made. */
+static void make_parents(const char *path)
+{
+	char *parent = strdup(path);
+
+	for (char *slash = parent; slash && (slash = strchr(slash + 1, '/')) && slash[strspn(slash, "/")];) {
+		*slash = 0;
+		if (mkdir(parent, 0755) == 0)
+			(void)lp_dir_sync_parent(parent);
+		*slash = '/';
+	}
+	free(parent);
+}
+
 int lp_data_prepare(const char *path, const struct lp_ids *ids, char *out, size_t out_bytes)
 {
 	struct stat st;
 
+	make_parents(path);
 	if (mkdir(path, 0750) == 0) {
 		int r = lp_dir_sync_parent(path);
 

@@ -23,7 +23,7 @@ struct lp_ids {
 };
 
 /* ---- data.c: every function returns 0 or the exit code, after logging why ---- */
-/* Make the directory (0750, parents are not made) if it is missing, give it to ids, write its absolute path to out. */
+/* Make the directory (0750, its parents 0755) if it is missing, give it to ids, write its absolute path to out. */
 int lp_data_prepare(const char *path, const struct lp_ids *ids, char *out, size_t out_bytes);
 /* Take data/LOCK; the descriptor is inherited by all children, so the lock is free only when the last one is gone.
  * Waits while the holder's children are dying (the holder itself is gone). */

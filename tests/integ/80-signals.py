@@ -18,6 +18,18 @@ assert run('--help').returncode == 0 and '--storage-path' in run('--help').stdou
 assert run('--nonsense').returncode == 64
 assert run('--check-config').returncode == 0
 assert 'retention_days: 7' in run('--print-config').stdout
+# ---- without anything: the defaults are enough, in any directory
+with Server() as s:
+    s.data = s.tmp + '/data/logs'
+    s.argv = lambda: [LP, '--port', str(s.port)]
+    home = os.getcwd()
+    os.chdir(s.tmp)
+    s.start()
+    os.chdir(home)
+    assert s.push([({'app': 'first'}, [(now, 'x')])]).status == 204
+    assert s.stop() == 0
+    assert os.stat(s.data).st_mode & 0o777 == 0o750 and os.path.isdir(s.data + '/wal')
+    s.verify()
 with Server() as s:
     conf = s.tmp + '/logpulse.yaml'
 

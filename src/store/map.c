@@ -136,7 +136,7 @@ static void withdraw(uintptr_t start)
 			}
 }
 
-int lp_map_open(const char *path, struct lp_map *ret_map)
+static int open_file(const char *path, int *ret_fd, size_t *ret_len)
 {
 	struct stat st;
 	int r = 0, fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -155,11 +155,16 @@ int lp_map_open(const char *path, struct lp_map *ret_map)
 		close(fd);
 		return r;
 	}
-	size_t len = (size_t)st.st_size;
-	void *p = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	*ret_fd = fd;
+	*ret_len = (size_t)st.st_size;
+	return 0;
+}
 
-	r = p == MAP_FAILED ? -errno : 0;
-	close(fd);
+static int map_file(int fd, size_t len, struct lp_map *ret_map)
+{
+	void *p = mmap(NULL, len, PROT_READ, MAP_SHARED, fd, 0);
+	int r = p == MAP_FAILED ? -errno : 0;
+
 	if (r == 0)
 		/* To the end of the last page: wide loads may touch what is behind the last byte. */
 		r = enroll((uintptr_t)p, LP_ALIGN(len, (size_t)sysconf(_SC_PAGESIZE)));
@@ -168,18 +173,65 @@ int lp_map_open(const char *path, struct lp_map *ret_map)
 			munmap(p, len);
 		return r;
 	}
-	ret_map->p = p;
-	ret_map->len = len;
+	*ret_map = (struct lp_map){ .p = p, .len = len };
 	return 0;
+}
+
+static int copy_file(int fd, size_t len, struct lp_map *ret_map)
+{
+	size_t room = LP_ALIGN(len, (size_t)64);        /* wide loads, as above */
+	uint8_t *p = aligned_alloc(64, room);
+	ssize_t n;
+
+	if (!p)
+		return -ENOMEM;
+	memset(p + len, 0, room - len);
+	do {
+		n = pread(fd, p, len, 0);
+	} while (n < 0 && errno == EINTR);
+	if (n != (ssize_t)len) {
+		int r = n < 0 ? -errno : -EIO;
+
+		free(p);
+		return r;
+	}
+	*ret_map = (struct lp_map){ .p = p, .len = len, .copied = true };
+	return 0;
+}
+
+static int open_map(const char *path, size_t copy_bytes, struct lp_map *ret_map)
+{
+	size_t len = 0;
+	int fd = -1, r = open_file(path, &fd, &len);
+
+	if (r < 0)
+		return r;
+	r = len <= copy_bytes ? copy_file(fd, len, ret_map) : map_file(fd, len, ret_map);
+	close(fd);
+	return r;
+}
+
+int lp_map_open(const char *path, struct lp_map *ret_map)
+{
+	return open_map(path, 0, ret_map);
+}
+
+int lp_map_open_sealed(const char *path, struct lp_map *ret_map)
+{
+	return open_map(path, LP_MAP_COPY_BYTES, ret_map);
 }
 
 void lp_map_close(struct lp_map *map)
 {
 	if (!map || !map->p)
 		return;
-	/* Withdraw first: once unmapped, the address may be given to somebody else whose faults are not ours. */
-	withdraw((uintptr_t)map->p);
-	munmap((void *)map->p, map->len);
+	if (map->copied) {
+		free((void *)(uintptr_t)map->p);
+	} else {
+		/* Withdraw first: once unmapped, the address may be given to somebody else whose faults are not ours. */
+		withdraw((uintptr_t)map->p);
+		munmap((void *)(uintptr_t)map->p, map->len);
+	}
 	*map = (struct lp_map){ 0 };
 }
 

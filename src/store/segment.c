@@ -39,7 +39,7 @@ static int map_file(const char *dir, const struct lp_segment_name *name, const c
 		return r;
 	if ((size_t)snprintf(path, sizeof path, "%s/%s", dir, file) >= sizeof path)
 		return -ENAMETOOLONG;
-	r = lp_map_open(path, ret_map);
+	r = lp_map_open_sealed(path, ret_map);
 	return r == -ENODATA ? -EBADMSG : r;
 }
 

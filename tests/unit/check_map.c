@@ -231,6 +231,39 @@ START_TEST(faults_while_the_table_changes)
 }
 END_TEST
 
+/* Small files that do not change any more cost no map: there may be as many as there are days. */
+START_TEST(sealed_files)
+{
+	static const size_t sizes[] = { 1, 63, 64, LP_MAP_COPY_BYTES, LP_MAP_COPY_BYTES + 1, 100000 };
+	int fd = open(path, O_RDWR);
+
+	ck_assert_int_ge(fd, 0);
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	for (size_t i = 0; i < sizeof sizes / sizeof *sizes; i++) {
+		struct lp_map map = { 0 };
+		uint8_t *bytes = malloc(sizes[i]);
+
+		for (size_t k = 0; k < sizes[i]; k++)
+			bytes[k] = (uint8_t)(k * 7 + i);
+		ck_assert_int_eq(pwrite(fd, bytes, sizes[i], 0), (ssize_t)sizes[i]);
+		ck_assert_int_eq(lp_map_open_sealed(path, &map), 0);
+		ck_assert_uint_eq(map.len, sizes[i]);
+		ck_assert_int_eq(memcmp(map.p, bytes, sizes[i]), 0);
+		ck_assert_int_eq(map.copied, sizes[i] <= LP_MAP_COPY_BYTES);
+		ck_assert_uint_eq((uintptr_t)map.p % 64, 0);
+		lp_map_close(&map);
+		ck_assert_ptr_null(map.p);
+		free(bytes);
+	}
+	ck_assert_int_eq(ftruncate(fd, 0), 0);
+	struct lp_map map;
+
+	ck_assert_int_eq(lp_map_open_sealed(path, &map), -ENODATA);
+	ck_assert_int_eq(lp_map_open_sealed("/tmp", &map), -EINVAL);
+	close(fd);
+}
+END_TEST
+
 int main(void)
 {
 	Suite *suite = suite_create("map");
@@ -242,6 +275,7 @@ int main(void)
 	tcase_add_test(tcase, truncated_pages_read_as_zeros);
 	tcase_add_test(tcase, other_faults_kill);
 	tcase_add_test(tcase, many_maps);
+	tcase_add_test(tcase, sealed_files);
 	tcase_add_test(tcase, threads_open_and_close);
 	tcase_add_test(tcase, faults_while_the_table_changes);
 	suite_add_tcase(suite, tcase);

@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define RATE_WINDOW_NS (5 * LP_NS_PER_SEC)
+#define WRITER_SILENT_MS 5000
 #define FLUSH_TIMEOUT_NS (30 * LP_NS_PER_SEC)
 
 static uint32_t flags(const struct lp_worker *worker)
@@ -46,6 +47,14 @@ void lp_status_ready(struct lp_worker *worker, h2o_req_t *req, const char *name,
 	lp_reply_retry(req, 503, 1, text);
 }
 
+/* It announces itself every second; what it does not do for longer is storing pushes. */
+static bool writer_is_silent(const struct lp_worker *worker)
+{
+	const struct lp_slot_shm *slot = lp_slot(worker->proc->region, LP_SLOT_WRITER);
+
+	return lp_clock_mono_ms() - atomic_load_explicit(&slot->alive_mono_ms, memory_order_relaxed) > WRITER_SILENT_MS;
+}
+
 void lp_status_health(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_region *region = worker->proc->region;
@@ -55,7 +64,7 @@ void lp_status_health(struct lp_worker *worker, h2o_req_t *req, const char *name
 
 	if (f & LP_STATE_WAL_FAILED)
 		status = "unhealthy";
-	else if (f & LP_STATE_DISK_FULL || !(f & LP_STATE_READY))
+	else if (f & LP_STATE_DISK_FULL || !(f & LP_STATE_READY) || writer_is_silent(worker))
 		status = "degraded";
 	lp_buf_printf(&out, "{\"status\":\"%s\",\"ingestionRate\":", status);
 	lp_jsonw_double(&out, worker->lines_per_second);

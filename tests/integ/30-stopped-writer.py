@@ -22,7 +22,9 @@ with Server({'ingest.commit_timeout': '2s'}) as s:
         t.join()
     assert [a.status for a in answers] == [503] * 20, answers
     assert all(a.headers.get('retry-after') and b'commit' in a.body.lower() or b'time' in a.body.lower() for a in answers), answers[0]
+    wait_for('health to tell of it', lambda: s.get('/health', timeout=5).json()['status'] == 'degraded', 20)
     os.kill(writer, signal.SIGCONT)
+    wait_for('health to be good again', lambda: s.get('/health', timeout=5).json()['status'] == 'healthy', 20)
     # What got 503 may be stored or not, but only whole; what is pushed now is.
     assert s.push([({'app': 'a'}, [(now + 100, 'after')])]).status == 204
     lines = [r[1] for r in s.entries('{app="a"}', now, now + 10**9)]

@@ -41,6 +41,7 @@ static void *writer(void *arg)
 		const uint8_t *p;
 		uint64_t pos, n = atomic_load(&hold) ? 0 : lp_lane_peek(lane, &p, &pos);
 
+		atomic_store(&lp_slot(region, LP_SLOT_WRITER)->alive_mono_ms, lp_clock_mono_ms());
 		atomic_store(&state->flush_done, atomic_load(&state->flush_requested));
 		if (n > 0) {
 			lp_lane_release(lane, pos + n);

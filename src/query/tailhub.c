@@ -64,6 +64,7 @@ struct lp_tailhub {
 	pthread_t thread;
 	/* under lock */
 	pthread_mutex_t lock;
+	pthread_cond_t asked;           /* first is set, or stop; monotonic */
 	struct command *first, **last;
 	/* any thread */
 	_Atomic bool stop;
@@ -478,6 +479,18 @@ static void do_commands(struct lp_tailhub *hub)
 
 /* ---- the thread ------------------------------------------------------------------------------------ */
 
+/* Let the rest of the pace pass, but not while somebody waits to join. */
+static void pause_for(struct lp_tailhub *hub, int64_t ms)
+{
+	int64_t until_ns = lp_clock_mono_ns() + ms * LP_NS_PER_MS;
+	struct timespec until = { until_ns / LP_NS_PER_SEC, until_ns % LP_NS_PER_SEC };
+
+	pthread_mutex_lock(&hub->lock);
+	while (!hub->first && !atomic_load(&hub->stop) && pthread_cond_timedwait(&hub->asked, &hub->lock, &until) == 0)
+		;
+	pthread_mutex_unlock(&hub->lock);
+}
+
 static void rest(struct lp_tailhub *hub)
 {
 	uint32_t slot = hub->config.slot;
@@ -485,7 +498,7 @@ static void rest(struct lp_tailhub *hub)
 	int64_t left = hub->round_ms + atomic_load(&hub->pace_ms) - lp_clock_mono_ms();
 
 	if (left > 0 && left <= IDLE_MS)
-		(void)poll(NULL, 0, (int)left);
+		pause_for(hub, left);
 	if (hub->follow) {
 		/* A file that cannot be opened would make this return at once, again and again. */
 		if (lp_follow_wait(hub->follow, IDLE_MS) && lp_clock_mono_ms() == hub->round_ms)
@@ -515,6 +528,7 @@ static void *thread_main(void *arg)
 int lp_tailhub_open(const struct lp_tailhub_config *config, struct lp_tailhub **ret_hub)
 {
 	struct lp_tailhub *hub = calloc(1, sizeof *hub);
+	pthread_condattr_t attr;
 	sigset_t all, old;
 
 	if (!hub)
@@ -522,12 +536,17 @@ int lp_tailhub_open(const struct lp_tailhub_config *config, struct lp_tailhub **
 	hub->config = *config;
 	hub->last = &hub->first;
 	pthread_mutex_init(&hub->lock, NULL);
+	pthread_condattr_init(&attr);
+	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);
+	pthread_cond_init(&hub->asked, &attr);
+	pthread_condattr_destroy(&attr);
 	sigfillset(&all);
 	pthread_sigmask(SIG_SETMASK, &all, &old);
 	int r = -pthread_create(&hub->thread, NULL, thread_main, hub);
 
 	pthread_sigmask(SIG_SETMASK, &old, NULL);
 	if (r < 0) {
+		pthread_cond_destroy(&hub->asked);
 		pthread_mutex_destroy(&hub->lock);
 		free(hub);
 		return r;
@@ -542,7 +561,10 @@ void lp_tailhub_close(struct lp_tailhub **hub)
 
 	if (!h)
 		return;
+	pthread_mutex_lock(&h->lock);
 	atomic_store(&h->stop, true);
+	pthread_cond_signal(&h->asked);
+	pthread_mutex_unlock(&h->lock);
 	lp_commit_poke(h->config.region, h->config.slot);
 	pthread_join(h->thread, NULL);
 	for (struct command *command = h->first, *next; command; command = next) {
@@ -565,6 +587,7 @@ void lp_tailhub_close(struct lp_tailhub **hub)
 	free(h->repeat);
 	seen_close(&h->seen);
 	lp_follow_close(&h->follow);
+	pthread_cond_destroy(&h->asked);
 	pthread_mutex_destroy(&h->lock);
 	free(h);
 	*hub = NULL;
@@ -582,6 +605,7 @@ static int send_command(struct lp_tailhub *hub, const struct command *what)
 	pthread_mutex_lock(&hub->lock);
 	*hub->last = command;
 	hub->last = &command->next;
+	pthread_cond_signal(&hub->asked);
 	pthread_mutex_unlock(&hub->lock);
 	lp_commit_poke(hub->config.region, hub->config.slot);
 	return 0;

@@ -242,6 +242,22 @@ def stalled(server):
     print('stalled: histories that nobody reads make way')
 
 
+# Many tails of Loki's come back at once, each with a history.
+def crowd():
+    with Server(workers=1).start() as server:
+        push(server, 'a', 0, 1)
+        ws = [tail(server, '{app="a"}') for _ in range(600)]
+        begin = time.monotonic()
+        for w in ws:
+            assert numbers(w.entries(1)) == [0]
+        took = time.monotonic() - begin
+        assert took < 5 * SLOW, took
+        for w in ws:
+            w.sock.close()
+    print('crowd: 600 histories in %.1f s' % took)
+
+
+crowd()
 with Server(options={'streaming.max_clients': 40}).start() as server:
     loki(server)
     loki_refusals(server)

@@ -296,12 +296,13 @@ static bool has_room(const struct lp_tail_client *client, const struct lp_tail_b
 	const struct lp_conf *conf = lp_worker_conf(client->tails->worker);
 	const struct lp_tail_queue *queue = &client->live;
 
-	/* One block always passes, however large a single line is. */
-	if (!queue->n)
+	/* One block always passes to a client that has taken all before, however large a single line is, and however much others hold. */
+	if (!queue->n && !client->n_inflight)
 		return true;
-	return queue->entries + block->entries <= (uint64_t)conf->streaming.broadcast_buffer_size &&
-	       queue->bytes + block->len <= QUEUE_BYTES &&
-	       atomic_load(&client->tails->block_bytes) <= (size_t)conf->streaming.max_memory;
+	if (atomic_load(&client->tails->block_bytes) > (size_t)conf->streaming.max_memory)
+		return false;
+	return !queue->n || (queue->entries + block->entries <= (uint64_t)conf->streaming.broadcast_buffer_size &&
+			     queue->bytes + block->len <= QUEUE_BYTES);
 }
 
 void lp_tail_client_deliver(struct lp_tail_client *client, struct lp_tail_block *block)

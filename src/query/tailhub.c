@@ -26,6 +26,7 @@
 #define IDLE_MS 1000
 #define MAX_STREAMS 65536u              /* remembered; more: all are forgotten and asked again */
 #define EMIT_BYTES (256u << 10)         /* of one group's messages before they are handed on within a round */
+#define OPEN_BYTES (4u << 20)           /* of all groups' messages before all are handed on within a round */
 #define PAUSE_MS 5
 #define JOIN_TRIES 5
 
@@ -76,6 +77,7 @@ struct lp_tailhub {
 	struct stream *streams;         /* open addressing */
 	uint32_t n_streams, size_streams;
 	struct seen seen;
+	size_t open_bytes;              /* texts of the groups' frames */
 	bool *repeat;                   /* per row of the stream at hand */
 	size_t cap_repeat;
 	int64_t round_ms;
@@ -260,6 +262,7 @@ static struct stream *stream_of(struct lp_tailhub *hub, const struct lp_follow_s
 
 static void emit(struct lp_tailhub *hub, struct group *group)
 {
+	hub->open_bytes -= group->frames.text.len;
 	(void)lp_tail_frames_end(&group->frames);
 	if (group->frames.n_messages) {
 		size_t waiting = hub->config.events.frames(hub->config.events.ctx, group->owner, &group->frames);
@@ -274,12 +277,26 @@ static void emit(struct lp_tailhub *hub, struct group *group)
 	lp_tail_frames_init(group->tail, &group->frames);
 }
 
+static void emit_all(struct lp_tailhub *hub)
+{
+	for (size_t i = 0; i < hub->n_touched; i++) {
+		emit(hub, hub->touched[i]);
+		hub->touched[i]->touched = false;
+	}
+	hub->n_touched = 0;
+}
+
 static void rows_to_group(struct lp_tailhub *hub, struct group *group, const struct stream *stream, const struct lp_rows *rows)
 {
 	for (uint32_t i = 0; i < rows->n; i++) {
+		size_t before = group->frames.text.len;
+
 		if (hub->repeat[i])
 			continue;
-		if (lp_tail_row(group->tail, stream->labels, stream->labels_len, rows, i, &group->frames) < 0) {
+		int r = lp_tail_row(group->tail, stream->labels, stream->labels_len, rows, i, &group->frames);
+
+		hub->open_bytes += group->frames.text.len - before;
+		if (r < 0) {
 			/* Memory for one row ran out: it is lost for these clients, and they hear of it. */
 			hub->config.events.lost(hub->config.events.ctx, 1);
 			continue;
@@ -318,13 +335,12 @@ static void run_to(struct lp_tailhub *hub, lp_walpos limit)
 {
 	struct lp_follow_record record;
 
-	while (!atomic_load(&hub->stop) && lp_follow_next(hub->follow, limit, &record) > 0)
+	while (!atomic_load(&hub->stop) && lp_follow_next(hub->follow, limit, &record) > 0) {
 		take_record(hub, &record);
-	for (size_t i = 0; i < hub->n_touched; i++) {
-		emit(hub, hub->touched[i]);
-		hub->touched[i]->touched = false;
+		if (hub->open_bytes > OPEN_BYTES)
+			emit_all(hub);
 	}
-	hub->n_touched = 0;
+	emit_all(hub);
 	uint64_t dropped = lp_follow_dropped(hub->follow);
 
 	if (dropped)

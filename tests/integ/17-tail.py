@@ -257,7 +257,30 @@ def crowd():
     print('crowd: 600 histories in %.1f s' % took)
 
 
+# What waits for tails that read nothing is bounded, however many queries they ask.
+def memory():
+    with Server(workers=1, options={'streaming.max_memory': '1MiB'}).start() as server:
+        def mb():
+            status = open('/proc/%d/status' % server.children('worker')[0]).read()
+            return int(status.split('RssAnon:')[1].split()[0]) / 1024
+        ws = [stream(server, ws=dict(rcvbuf=4096), query='{app="a"} != "q%d"' % i) for i in range(200)]
+        push(server, 'a', 0, 1)
+        for w in ws:
+            assert w.recv()['type'] == 'connected' and w.recv()['type'] == 'log'
+        base = most = mb()
+        for i in range(20):
+            assert server.push([({'app': 'a'}, [(T0 + i * 500 + k, 'a %d ' % k + 'z' * 1000) for k in range(500)])]).status == 204
+            most = max(most, mb())
+        wait_for('lines to be dropped', lambda: server.metric('logpulse_dropped_broadcasts_total') > 0)
+        most = max(most, mb())
+        assert SLOW > 1 or most - base < 46, (base, most)
+        for w in ws:
+            w.sock.close()
+    print('memory: %d MB for 10 MB of log and 200 queries' % (most - base))
+
+
 crowd()
+memory()
 with Server(options={'streaming.max_clients': 40}).start() as server:
     loki(server)
     loki_refusals(server)

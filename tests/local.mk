@@ -20,4 +20,4 @@ TESTS += $(INTEG_TESTS) $(CRASH_TESTS)
 noinst_PROGRAMS += tests/bench/load
 tests_bench_load_SOURCES = tests/bench/load.c
 tests_bench_load_LDADD = src/common/libcommon.a $(SNAPPY_LIBS) -lpthread -lm
-EXTRA_DIST += tests/bench/bench.py tests/bench/README
+EXTRA_DIST += tests/bench/bench.py tests/bench/tail.py tests/bench/README

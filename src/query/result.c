@@ -419,6 +419,12 @@ static int loki_result(struct lp_query *query, struct groups *groups)
 
 /* ---- the original API ---- */
 
+static void put_hex64(char to[16], uint64_t v)
+{
+	for (unsigned i = 16; i-- > 0; v >>= 4)
+		to[i] = "0123456789abcdef"[v & 15];
+}
+
 void lp_result_id_json(struct lp_buf *out, const struct lp_cand *c)
 {
 	XXH3_state_t state;
@@ -433,7 +439,12 @@ void lp_result_id_json(struct lp_buf *out, const struct lp_cand *c)
 		XXH3_128bits_update(&state, c->meta, c->meta_len);
 	XXH128_hash_t h = XXH3_128bits_digest(&state);
 
-	lp_buf_printf(out, "\"%016llx%016llx\"", (unsigned long long)h.high64, (unsigned long long)h.low64);
+	char text[34];
+
+	text[0] = text[33] = '"';
+	put_hex64(text + 1, h.high64);
+	put_hex64(text + 17, h.low64);
+	lp_buf_append(out, text, sizeof text);
 }
 
 static int write_log(struct lp_query *query, const struct groups *groups, size_t i, bool first)

@@ -7,6 +7,7 @@
 #include "http/queryapi.h"
 #include "http/rulesapi.h"
 
+#include "common/clock.h"
 #include "common/jsonw.h"
 #include "common/log.h"
 #include "common/rfc3339.h"
@@ -23,6 +24,7 @@
 #define YAML_TYPE "application/yaml"
 #define ACCEPTED "{\"status\":\"success\",\"data\":null,\"errorType\":\"\",\"error\":\"\"}"
 #define MAX_NAME 1024
+#define AWAY_MS 5000                    /* the notifier shows itself every half second */
 
 /* ---- shared with alertsapi.c -------------------------------------------------------------------- */
 
@@ -512,6 +514,21 @@ static bool bad_type(h2o_req_t *req, struct lp_form *form)
 	return true;
 }
 
+/* What is known is told all the same: whoever looks at it must see that it is old. */
+static void put_end(struct lp_worker *worker, struct lp_buf *out)
+{
+	int64_t alive_ms = atomic_load_explicit(&lp_slot(worker->proc->region, LP_SLOT_NOTIFIER)->alive_mono_ms, memory_order_relaxed);
+	int64_t away_ms = lp_clock_mono_ms() - alive_ms;
+
+	lp_buf_str(out, "]},\"errorType\":\"\",\"error\":\"\"");
+	if (!alive_ms)
+		lp_buf_str(out, ",\"warnings\":[\"the notifier is not running, these are the states it knew last\"]");
+	else if (away_ms > AWAY_MS)
+		lp_buf_printf(out, ",\"warnings\":[\"the notifier has not evaluated for %lld s, these are the states it knew last\"]",
+			      (long long)(away_ms / 1000));
+	lp_buf_byte(out, '}');
+}
+
 void lp_rules_prom_rules(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	struct lp_buf out = LP_BUF_INIT;
@@ -527,7 +544,7 @@ void lp_rules_prom_rules(struct lp_worker *worker, h2o_req_t *req, const char *n
 	for (const struct lp_view_group *group = view ? view->groups : NULL; group; group = group->next)
 		if (!strcmp(group->tenant, tenant))
 			put_group(&out, &form, group, &comma);
-	lp_buf_str(&out, "]},\"errorType\":\"\",\"error\":\"\"}");
+	put_end(worker, &out);
 	lp_view_free(&view);
 	lp_form_free(&form);
 	lp_reply_buf(req, 200, LP_JSON, &out);
@@ -547,7 +564,7 @@ void lp_rules_prom_alerts(struct lp_worker *worker, h2o_req_t *req, const char *
 	for (const struct lp_view_group *group = view ? view->groups : NULL; group; group = group->next)
 		for (const struct lp_view_rule *rule = group->rules; rule && !strcmp(group->tenant, tenant); rule = rule->next)
 			put_alerts(&out, rule, &comma);
-	lp_buf_str(&out, "]},\"errorType\":\"\",\"error\":\"\"}");
+	put_end(worker, &out);
 	lp_view_free(&view);
 	lp_reply_buf(req, 200, LP_JSON, &out);
 }

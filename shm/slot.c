@@ -3,7 +3,8 @@
  * Guarantees: when lp_slot_pin() returned f, no WAL file >= f is recycled before the pin is raised above it.
  * Dekker's handshake (seq_cst on both sides): the worker stores its pin and then reads wal_first, the writer stores
  * wal_first and then reads the pins; at least one of them sees the other.
- * If the owner dies, its pin stays until the master reaps it (lp_slot_clear): files wait, nothing is lost. */
+ * If the owner dies, its pin stays until the master reaps it (lp_slot_clear): files wait, nothing is lost.  A notifier's stays longer,
+ * for its successor, but holds LP_SLOT_KEPT_FILES sealed files at most. */
 #include "shm/slot.h"
 
 #include "common/assert.h"
@@ -48,6 +49,14 @@ void lp_slot_unpin(struct lp_region *region, uint32_t slot, uint32_t file)
 		atomic_store(&own->wal_pin, file);
 }
 
+/* What a dead notifier still holds. */
+static uint32_t left_pin(struct lp_region *region, uint32_t pin)
+{
+	uint32_t first = atomic_load(&lp_region_state(region)->wal_first);
+
+	return first > LP_SLOT_KEPT_FILES && pin < first - LP_SLOT_KEPT_FILES ? first - LP_SLOT_KEPT_FILES : pin;
+}
+
 uint32_t lp_slot_lowest_pin(struct lp_region *region)
 {
 	uint32_t lowest = LP_WAL_PIN_NONE;
@@ -55,6 +64,8 @@ uint32_t lp_slot_lowest_pin(struct lp_region *region)
 	for (uint32_t i = 0; i < region->want.slots; i++) {
 		uint32_t pin = atomic_load(&lp_slot(region, i)->wal_pin);
 
+		if (i == LP_SLOT_NOTIFIER && !atomic_load(&lp_slot(region, i)->pid))
+			pin = left_pin(region, pin);
 		if (pin < lowest)
 			lowest = pin;
 	}
@@ -70,5 +81,6 @@ void lp_slot_clear(struct lp_region *region, uint32_t slot)
 	atomic_store(&dead->alive_mono_ms, 0);
 	atomic_store(&dead->following, 0);
 	atomic_store(&dead->pid, 0);
-	atomic_store(&dead->wal_pin, LP_WAL_PIN_NONE);
+	if (slot != LP_SLOT_NOTIFIER)
+		atomic_store(&dead->wal_pin, LP_WAL_PIN_NONE);
 }

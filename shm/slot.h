@@ -9,6 +9,7 @@
 #define LP_SLOT_NOTIFIER 2u
 #define LP_SLOT_WORKER(i) (4u + (i))
 #define LP_WAL_PIN_NONE UINT32_MAX
+#define LP_SLOT_KEPT_FILES 4u           /* sealed WAL files that are kept for a notifier that died, until the next one has read them */
 
 struct lp_slot_shm {
 	/* Lowest WAL file this process may still read through a mapping; LP_WAL_PIN_NONE when none.
@@ -35,7 +36,8 @@ void lp_slot_unpin(struct lp_region *region, uint32_t slot, uint32_t file);
 /* Lowest pin of all slots: WAL files below it and below wal_first may be recycled.  Process: the writer,
  * after it stored wal_first. */
 uint32_t lp_slot_lowest_pin(struct lp_region *region);
-/* Master: a child died. Its pin, pid and gauges are cleared; its counters stay. */
+/* Master: a child died.  Its pid, gauges and pin are cleared; its counters stay, and so does a notifier's pin: the next one goes on
+ * where it was, or gives it up. */
 void lp_slot_clear(struct lp_region *region, uint32_t slot);
 
 #endif

@@ -268,11 +268,8 @@ static void begin_drain(struct super *s, int sig)
 	lp_listen_close(s->m->listen_fds, s->m->workers);
 	s->phase = PHASE_DRAIN;
 	s->deadline_ms = s->now_ms + seconds * 1000;
-	s->notifier_ms = s->now_ms + NOTIFIER_STOP_MS;
 	s->progress_ms = s->now_ms + conf_of(s)->shutdown.progress_log_interval_seconds * 1000;
 	signal_workers(s, SIGTERM);
-	if (notifier_of(s)->pid)
-		(void)kill(notifier_of(s)->pid, SIGTERM);
 }
 
 static void take_signal(struct super *s, int sig)
@@ -352,8 +349,12 @@ static void flush(struct super *s)
 		(void)kill(writer_of(s)->pid, SIGKILL);
 		s->deadline_ms = INT64_MAX;
 	}
-	/* What it has not delivered is on disk; the writer is not the one to wait for it. */
-	if (!writer_of(s)->pid && notifier_of(s)->pid && s->now_ms >= s->notifier_ms) {
+	/* The last one: it reads the log to its end.  What it has not delivered then is in its queues. */
+	if (!writer_of(s)->pid && notifier_of(s)->pid && !s->notifier_ms) {
+		s->notifier_ms = s->now_ms + NOTIFIER_STOP_MS;
+		(void)kill(notifier_of(s)->pid, SIGTERM);
+	}
+	if (notifier_of(s)->pid && s->notifier_ms && s->now_ms >= s->notifier_ms) {
 		lp_log(LP_WARN, "notifier did not end in time, killing it");
 		(void)kill(notifier_of(s)->pid, SIGKILL);
 		s->notifier_ms = INT64_MAX;

@@ -93,8 +93,9 @@ static void take_signals(struct lp_notify *notify)
 
 	while (read(notify->proc->signal_fd, &info, sizeof info) == (ssize_t)sizeof info) {
 		switch (info.ssi_signo) {
+		case SIGINT:            /* Ctrl-C reaches the whole family: the master says when it is our turn */
+			break;
 		case SIGTERM:
-		case SIGINT:
 			if (!notify->stopping)
 				notify->stop_by_ms = lp_clock_mono_ms() + LP_NOTIFY_STOP_MS;
 			notify->stopping = true;
@@ -180,6 +181,9 @@ static int start(struct lp_notify *notify)
 	r = lp_map_init();
 	for (size_t i = 0; r == 0 && modules[i]; i++)
 		r = modules[i]->start(notify);
+	/* What our predecessor had not read yet is of no use to us. */
+	if (r == 0 && !notify->watch_commits)
+		lp_slot_unpin(notify->proc->region, notify->proc->slot, LP_WAL_PIN_NONE);
 	return r;
 }
 

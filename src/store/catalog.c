@@ -214,9 +214,12 @@ uint32_t lp_catalog_pin_take(struct lp_catalog *catalog)
 {
 	if (catalog->pinned)
 		return atomic_load(&lp_region_state(catalog->region)->wal_first);
-	catalog->pin = lp_slot_pin(catalog->region, catalog->slot);
+	uint32_t first = lp_slot_pin(catalog->region, catalog->slot);
+
+	/* Lower than that when a predecessor has left its own. */
+	catalog->pin = atomic_load(&lp_slot(catalog->region, catalog->slot)->wal_pin);
 	catalog->pinned = true;
-	return catalog->pin;
+	return first;
 }
 
 /* Raise the pin to the lowest file that a live still maps or a follower still needs. */

@@ -55,7 +55,35 @@ static void enter_file(struct lp_follow *follow, uint32_t number)
 	pthread_mutex_unlock(&follow->catalog->lock);
 }
 
-int lp_follow_open(struct lp_catalog *catalog, uint64_t back_bytes, struct lp_follow **ret_follow)
+/* Where to begin; the catalog is locked, wal_first is `first`. */
+struct begin {
+	lp_walpos at;                   /* from here on, or, 0: */
+	uint64_t back_bytes;            /* this much before the committed position */
+	uint32_t lost_from, lost_end;   /* returned: files [from, end) are no longer there */
+};
+
+static lp_walpos begin_at(struct lp_catalog *catalog, struct begin *begin, uint32_t first, lp_walpos committed)
+{
+	uint32_t file = LP_WALPOS_FILE(committed), off = LP_WALPOS_OFF(committed), kept = catalog->pin;
+
+	if (begin->at) {
+		/* A predecessor's pin held no more than this while nobody was there to raise it. */
+		if (first > LP_FOLLOW_MAX_BEHIND && kept < first - LP_FOLLOW_MAX_BEHIND)
+			kept = first - LP_FOLLOW_MAX_BEHIND;
+		if (begin->at >= committed)
+			return committed;
+		if (LP_WALPOS_FILE(begin->at) >= kept)
+			return begin->at;
+		begin->lost_from = LP_WALPOS_FILE(begin->at);
+		begin->lost_end = kept;
+		return LP_WALPOS(kept, 0) < committed ? LP_WALPOS(kept, 0) : committed;
+	}
+	if (begin->back_bytes > off && file > first)
+		return LP_WALPOS(file - 1, 0);
+	return LP_WALPOS(file, begin->back_bytes > off ? 0 : off - begin->back_bytes);
+}
+
+static int open_follow(struct lp_catalog *catalog, struct begin *begin, struct lp_follow **ret_follow)
 {
 	if (!catalog->region)
 		return -EAGAIN;
@@ -68,15 +96,10 @@ int lp_follow_open(struct lp_catalog *catalog, uint64_t back_bytes, struct lp_fo
 	/* The pin first: `committed` lies at or behind what it holds. */
 	uint32_t first = lp_catalog_pin_take(catalog);
 	lp_walpos committed = lp_follow_committed(follow);
-	uint32_t file = LP_WALPOS_FILE(committed), off = LP_WALPOS_OFF(committed);
 
 	if (committed) {
-		follow->from = committed;
-		if (back_bytes > off && file > first)
-			follow->from = LP_WALPOS(--file, 0);
-		else if (back_bytes)
-			follow->from = LP_WALPOS(file, back_bytes > off ? 0 : off - back_bytes);
-		follow->pin.file = file;
+		follow->from = begin_at(catalog, begin, first, committed);
+		follow->pin.file = LP_WALPOS_FILE(follow->from);
 		follow->pin.next = catalog->follows;
 		catalog->follows = &follow->pin;
 	}
@@ -88,6 +111,41 @@ int lp_follow_open(struct lp_catalog *catalog, uint64_t back_bytes, struct lp_fo
 	}
 	*ret_follow = follow;
 	return 0;
+}
+
+int lp_follow_open(struct lp_catalog *catalog, uint64_t back_bytes, struct lp_follow **ret_follow)
+{
+	struct begin begin = { .back_bytes = back_bytes };
+
+	return open_follow(catalog, &begin, ret_follow);
+}
+
+/* About: a repeated line is in a segment once, and a merged segment counts when all of it was missed. */
+static uint64_t count_sealed(struct lp_catalog *catalog, uint32_t from, uint32_t end)
+{
+	struct lp_snapshot *snapshot;
+	uint64_t n = 0;
+
+	if (lp_catalog_acquire(catalog, &snapshot) < 0)
+		return 0;
+	for (uint32_t i = 0; i < lp_snapshot_segments(snapshot); i++) {
+		const struct lp_segment_info *info = lp_segment_info(lp_snapshot_segment(snapshot, i));
+
+		if (info->name.first >= from && info->name.last < end)
+			n += info->entries;
+	}
+	lp_snapshot_release(&snapshot);
+	return n;
+}
+
+int lp_follow_open_at(struct lp_catalog *catalog, lp_walpos at, struct lp_follow **ret_follow)
+{
+	struct begin begin = { .at = at ? at : 1 };
+	int r = open_follow(catalog, &begin, ret_follow);
+
+	if (r == 0 && begin.lost_end)
+		(*ret_follow)->dropped = count_sealed(catalog, begin.lost_from, begin.lost_end);
+	return r;
 }
 
 void lp_follow_close(struct lp_follow **follow)

@@ -16,9 +16,10 @@
 #ifndef LP_STORE_FOLLOW_H
 #define LP_STORE_FOLLOW_H
 
+#include "shm/slot.h"
 #include "store/catalog.h"
 
-#define LP_FOLLOW_MAX_BEHIND 4u         /* sealed files that are kept for a follower */
+#define LP_FOLLOW_MAX_BEHIND LP_SLOT_KEPT_FILES         /* sealed files that are kept for a follower */
 
 struct lp_follow;
 
@@ -38,6 +39,9 @@ struct lp_follow_stream {
 /* Follow from the committed position on, or from up to back_bytes of log before it (as far as it is not sealed yet).
  * -EAGAIN recovery is not over, or the catalog has no region; -ENOMEM; -errno of opening the file. */
 int lp_follow_open(struct lp_catalog *catalog, uint64_t back_bytes, struct lp_follow **ret_follow);
+/* Follow from a position on where another follower of this process, or of the one before it, was.  What is no longer there
+ * counts as dropped: the entries of its segments.  A position behind the committed one is taken for that. */
+int lp_follow_open_at(struct lp_catalog *catalog, lp_walpos at, struct lp_follow **ret_follow);
 void lp_follow_close(struct lp_follow **follow);
 lp_walpos lp_follow_committed(const struct lp_follow *follow);
 /* Where the next record will be looked for: everything before it was returned or dropped. */

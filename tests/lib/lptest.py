@@ -271,9 +271,9 @@ class Load(threading.Thread):
     """One connection that pushes numbered lines until told to stop, retries what was not acknowledged, and
     remembers what was.  Line n of load k has timestamp base + n us and text 'k n <padding>'."""
 
-    def __init__(self, server, k, base_ns, lines=10, pad=80, proto='loki'):
+    def __init__(self, server, k, base_ns, lines=10, pad=80, proto='loki', pace=0):
         super().__init__(daemon=True)
-        self.server, self.k, self.base, self.lines, self.pad, self.proto = server, k, base_ns, lines, pad, proto
+        self.server, self.k, self.base, self.lines, self.pad, self.proto, self.pace = server, k, base_ns, lines, pad, proto, pace
         self.acked = 0          # lines [0, acked) are acknowledged
         self.sent = 0           # lines [0, sent) were sent at least once
         self.errors = {}
@@ -313,6 +313,7 @@ class Load(threading.Thread):
                     c = None
                 if code in (200, 204):
                     self.acked = first + self.lines
+                    self.stopping.wait(self.pace)
                     break
                 self.errors[code] = self.errors.get(code, 0) + 1
                 self.stopping.wait(0.02)

@@ -130,6 +130,44 @@ START_TEST(from_a_little_before_now)
 }
 END_TEST
 
+/* A follower that ends and one that begins where it was, as two notifiers do: nothing twice, nothing left out while the files are
+ * there; what is not there any more is counted. */
+START_TEST(on_from_where_another_one_was)
+{
+	struct lp_follow *old, *follow;
+	int64_t next = 0;
+	lp_walpos at;
+
+	append(3);
+	commit();
+	ck_assert_int_eq(lp_follow_open(catalog, 1 << 20, &old), 0);
+	ck_assert_uint_eq(drain(old, &next), 3);
+	at = lp_follow_position(old);
+	append(2);
+	rotate();
+	append(4);
+	commit();
+	/* Sealed, but held. */
+	atomic_store(&lp_region_state(region)->wal_first, 2);
+	ck_assert_int_eq(lp_follow_open_at(catalog, at, &follow), 0);
+	lp_follow_close(&old);
+	ck_assert_uint_eq(drain(follow, &next), 6);
+	ck_assert_uint_eq(lp_follow_dropped(follow), 0);
+	lp_follow_close(&follow);
+	/* Not held any more: it begins with what is sure to stay. */
+	next -= 4;
+	ck_assert_int_eq(lp_follow_open_at(catalog, at, &follow), 0);
+	ck_assert_uint_eq(drain(follow, &next), 4);
+	lp_follow_close(&follow);
+	/* A position that was never reached is no reason to wait for it. */
+	ck_assert_int_eq(lp_follow_open_at(catalog, LP_WALPOS(99, 0), &follow), 0);
+	append(1);
+	commit();
+	ck_assert_uint_eq(drain(follow, &next), 1);
+	lp_follow_close(&follow);
+}
+END_TEST
+
 START_TEST(snapshot_and_follower_share_the_pin)
 {
 	struct lp_snapshot *snapshot;
@@ -268,6 +306,7 @@ int main(void)
 	tcase_add_checked_fixture(tc, setup, teardown);
 	tcase_add_test(tc, from_now_on_across_files);
 	tcase_add_test(tc, from_a_little_before_now);
+	tcase_add_test(tc, on_from_where_another_one_was);
 	tcase_add_test(tc, snapshot_and_follower_share_the_pin);
 	tcase_add_test(tc, a_laggard_jumps_and_counts);
 	tcase_add_test(tc, damaged_bytes_are_left_out);

@@ -495,6 +495,30 @@ START_TEST(pins)
 }
 END_TEST
 
+/* A notifier's pin outlives it, for four sealed files; its successor takes it over. */
+START_TEST(a_notifier_leaves_its_pin)
+{
+	struct lp_region *r = make_region(1);
+
+	atomic_store(&lp_region_state(r)->wal_first, 20);
+	atomic_store(&lp_slot(r, LP_SLOT_NOTIFIER)->pid, 1);
+	ck_assert_uint_eq(lp_slot_pin(r, LP_SLOT_NOTIFIER), 20);
+	atomic_store(&lp_region_state(r)->wal_first, 22);
+	lp_slot_clear(r, LP_SLOT_NOTIFIER);
+	ck_assert_uint_eq(lp_slot_lowest_pin(r), 20);
+	atomic_store(&lp_region_state(r)->wal_first, 24);
+	ck_assert_uint_eq(lp_slot_lowest_pin(r), 20);
+	atomic_store(&lp_region_state(r)->wal_first, 30);
+	ck_assert_uint_eq(lp_slot_lowest_pin(r), 26);
+	atomic_store(&lp_slot(r, LP_SLOT_NOTIFIER)->pid, 2);
+	ck_assert_uint_eq(lp_slot_pin(r, LP_SLOT_NOTIFIER), 30);
+	ck_assert_uint_eq(lp_slot_lowest_pin(r), 20);
+	lp_slot_unpin(r, LP_SLOT_NOTIFIER, LP_WAL_PIN_NONE);
+	ck_assert_uint_eq(lp_slot_lowest_pin(r), LP_WAL_PIN_NONE);
+	lp_region_close(&r);
+}
+END_TEST
+
 /* The writer raises wal_first and recycles what nobody pins; a reader that pinned f must never see f recycled. */
 static _Atomic uint32_t recycled_below;
 static atomic_bool stop_pinning;
@@ -751,6 +775,7 @@ int main(void)
 	tcase_add_test(plain, region_limits);
 	tcase_add_test(plain, region_is_sealed_and_checked);
 	tcase_add_test(plain, pins);
+	tcase_add_test(plain, a_notifier_leaves_its_pin);
 	tcase_add_test(plain, counters_sum);
 	tcase_add_test(plain, prometheus_text);
 	tcase_add_test(plain, exemplars);

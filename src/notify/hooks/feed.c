@@ -21,6 +21,16 @@ static void put_position(const struct lp_feed_position *at, uint8_t bytes[LP_HOO
 	bytes[LP_HOOKQ_POSITION - 1] = 1;       /* never all zero, which means none */
 }
 
+bool lp_feed_position(const struct lp_hookq *queue, lp_walpos *ret_pos)
+{
+	uint8_t bytes[LP_HOOKQ_POSITION];
+
+	if (!lp_hookq_position(queue, bytes))
+		return false;
+	*ret_pos = lp_le64(bytes);
+	return true;
+}
+
 int lp_feed_open(struct lp_feed *feed, const struct lp_hook_target *target, struct lp_hookq *queue, lp_walpos from, lp_walpos committed)
 {
 	struct lp_pipeline_spec spec = { .stages = target->selector ? target->selector->root->log.stages : NULL };

@@ -28,6 +28,8 @@ struct lp_feed {
 
 /* The position comes from the queue; none there, or one that is not in this log (behind `committed`): `from`. */
 int lp_feed_open(struct lp_feed *feed, const struct lp_hook_target *target, struct lp_hookq *queue, lp_walpos from, lp_walpos committed);
+/* How far a queue says that the log was read for it; false: nothing yet. */
+bool lp_feed_position(const struct lp_hookq *queue, lp_walpos *ret_pos);
 void lp_feed_close(struct lp_feed *feed);
 /* Take the lines of a record that the target wants; full batches go to the queue.  -ENOMEM: the record was not (wholly) taken. */
 int lp_feed_record(struct lp_feed *feed, const struct lp_follow_record *record, int64_t now_ms);

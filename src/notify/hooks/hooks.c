@@ -164,24 +164,35 @@ static void reload(struct lp_notify *notify)
 static void finish_reload(struct lp_hooks *hooks)
 {
 	struct lp_hook_targets *targets = hooks->next;
+	struct lp_follow *old = hooks->follow;  /* holds the log until the new one has begun */
 
 	hooks->next = NULL;
 	hooks->reloading = false;
+	hooks->follow = NULL;
 	close_targets(hooks);
 	if (targets && open_targets(hooks, targets) == 0)
 		say_targets(hooks);
 	else
 		lp_hooks_unpublish(hooks);
+	lp_follow_close(&old);
 	hooks->metrics_hash = 0;
 }
 
-/* A request under way gets its answer, so that it is not made twice; what waits, waits for the next start. */
+static bool sending(const struct lp_hooks *hooks)
+{
+	for (uint32_t i = 0; i < hooks->n; i++)
+		if (hooks->hooks[i].transfer)
+			return true;
+	return false;
+}
+
+/* A request under way gets its answer, so that it is not made twice; what waits, waits for the next start.  The log is read to
+ * its end: the writer has ended, and what is not in a queue by now the next server finds sealed. */
 static bool quiet(struct lp_notify *notify)
 {
-	for (uint32_t i = 0; i < notify->hooks->n; i++)
-		if (notify->hooks->hooks[i].transfer)
-			return false;
-	return true;
+	const struct lp_follow *follow = notify->hooks->follow;
+
+	return !sending(notify->hooks) && (!follow || lp_follow_position(follow) >= lp_follow_committed(follow));
 }
 
 static int64_t tick(struct lp_notify *notify, int64_t now_ms)
@@ -189,11 +200,11 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 	struct lp_hooks *hooks = notify->hooks;
 	int64_t next_ms;
 
-	if (hooks->reloading && quiet(notify))
+	if (hooks->reloading && !sending(hooks))
 		finish_reload(hooks);
 	if (!hooks->n)
 		return LP_NOTIFY_NEVER;
-	next_ms = notify->stopping ? LP_NOTIFY_NEVER : lp_hooks_watch(hooks, now_ms);
+	next_ms = lp_hooks_watch(hooks, now_ms);
 	for (uint32_t i = 0; i < hooks->n; i++) {
 		int64_t wants_ms = lp_hook_pump(&hooks->hooks[i], now_ms);
 

@@ -2,7 +2,8 @@
  *
  * Never in the way of writing: the follower lets go of files that it is too late for (store/follow.h), and what that costs the
  * targets is counted and told to them.  A tick reads for SLICE_MS at most, so that requests go on meanwhile.
- * Process: notifier, main thread.  If it dies here, the next one reads on from the positions in the queues. */
+ * Process: notifier, main thread.  If it dies here, the next one reads on from the positions in the queues; its WAL pin outlives it
+ * (shm/slot.h), so that what it has not read is still there. */
 #include "notify/hooks/hooks-private.h"
 
 #include "common/clock.h"
@@ -30,21 +31,27 @@ static void open_feeds(struct lp_hooks *hooks, lp_walpos from, lp_walpos committ
 	}
 }
 
-static bool any_position(const struct lp_hooks *hooks)
+/* Where the target that has read least was; UINT64_MAX: all are new. */
+static lp_walpos oldest_position(const struct lp_hooks *hooks)
 {
-	uint8_t position[LP_HOOKQ_POSITION];
+	lp_walpos oldest = UINT64_MAX, pos;
 
 	for (uint32_t i = 0; i < hooks->n; i++)
-		if (hooks->hooks[i].target->logs && hooks->hooks[i].queue && lp_hookq_position(hooks->hooks[i].queue, position))
-			return true;
-	return false;
+		if (hooks->hooks[i].target->logs && hooks->hooks[i].queue && lp_feed_position(hooks->hooks[i].queue, &pos) && pos < oldest)
+			oldest = pos;
+	return oldest;
 }
 
 void lp_hooks_follow(struct lp_hooks *hooks, int64_t now_ms)
 {
 	struct lp_catalog *catalog = hooks->wants_logs ? lp_notify_catalog(hooks->notify) : NULL;
-	bool back = hooks->early || any_position(hooks);
-	int r = catalog ? lp_follow_open(catalog, back ? UINT64_MAX : 0, &hooks->follow) : -EAGAIN;
+	lp_walpos at = oldest_position(hooks);
+	int r = -EAGAIN;
+
+	if (catalog && at == UINT64_MAX && hooks->early)
+		r = lp_follow_open(catalog, UINT64_MAX, &hooks->follow);
+	else if (catalog)
+		r = lp_follow_open_at(catalog, at, &hooks->follow);
 
 	hooks->follow_ms = now_ms + REOPEN_MS;
 	/* Recovery begins a new file, so what was committed since then begins with that. */

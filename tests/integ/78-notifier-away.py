@@ -47,7 +47,7 @@ webhooks:
 ''' % dict(u=stub.url))
     open(s.tmp + '/rules.yaml', 'w').write(RULES)
     s.options.update({'webhooks_file': s.tmp + '/webhooks.yaml', 'rules.files': s.tmp + '/rules.yaml',
-                      'storage.wal_file_min': '1MiB', 'storage.wal_file_max': '1MiB'})
+                      'rules.evaluation_interval': '1s', 'storage.wal_file_min': '1MiB', 'storage.wal_file_max': '1MiB'})
     s.start()
     notifier = lambda: wait_for('the notifier', lambda: s.children('logpulse: notifier'))[0]
     view = lambda: s.get('/prometheus/api/v1/alerts').json()

@@ -3,6 +3,7 @@
  *   0 u32 magic | 4 u32 version | 8 u64 payload bytes | 16 u32 crc32c(payload) | 20 u32 zero | 24 payload
  *   payload: a serial number, then groups and their rules and alerts, in order; numbers are varints (signed ones zigzag), a text is its length and bytes,
  *   a value is 8 bytes IEEE 754.  Valid if and only if magic, version, length and crc hold and the payload ends where it should.
+ * logpulse-format(5) has every field.
  * Both files are replaced as a whole by rename; one that is not valid counts as missing. */
 #ifndef LP_RULES_IMAGE_H
 #define LP_RULES_IMAGE_H

@@ -97,6 +97,7 @@ struct lp_query_ops {
 struct lp_query {
 	struct lp_engine *engine;
 	struct lp_query *next, *prev;           /* ring of runnable queries; engine lock */
+	int64_t turn_ns;                        /* time that its units took, or that others had had when it came; engine lock */
 	_Atomic uint32_t refs;
 	_Atomic bool cancelled;
 	_Atomic int status;                     /* 0, or the HTTP status of the failure; set once under the lock below */
@@ -152,7 +153,7 @@ bool lp_query_stopped(struct lp_query *query);
 int lp_query_fail(struct lp_query *query, int status, const char *code, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
 /* Translate -ENOMEM and others that came up from below into a failure. */
 int lp_query_fail_errno(struct lp_query *query, int r);
-/* Account for memory: -ENOMEM and the query failed with the limit's name when it is over max_memory. */
+/* memory.c.  Account for memory: -ENOMEM and the query failed with the limit's name when it is over max_memory. */
 int lp_query_charge(struct lp_query *query, size_t bytes);
 void lp_query_uncharge(struct lp_query *query, size_t bytes);
 uint64_t lp_query_memory_left(const struct lp_query *query);

@@ -1,5 +1,5 @@
-/* The query engine's pool: threads take one unit of work (about 1 MiB of log text) of one query at a time and queries take
- * turns, so that a small query never waits for a large one to end.
+/* The query engine's pool: threads take one unit of work (about 1 MiB of log text) of one query at a time, of the one that has had the
+ * least time so far, so that a small query never waits for a large one to end, nor cheap units for dear ones.
  *
  * Guarantees: nothing here waits for another query or another unit, so any number of threads from one up makes progress;
  * every submitted query ends with exactly one sink.end; memory of a query is bounded by its max_memory.
@@ -24,7 +24,8 @@ struct lp_engine {
 	pthread_mutex_t lock;
 	pthread_cond_t work;            /* the ring has something, or stop */
 	pthread_cond_t quiet;           /* a thread ended */
-	struct lp_query *ring;          /* next to serve */
+	struct lp_query *ring;          /* next to serve, among those that have had equally little */
+	int64_t turn_ns;                /* what the one served last had had; who comes starts there and not at nothing */
 	uint32_t queries;               /* submitted and not ended */
 	uint32_t threads, idle, blocked;
 	_Atomic bool stop;
@@ -45,7 +46,7 @@ struct lp_catalog *lp_query_catalog(const struct lp_query *query)
 	return query->engine->catalog;
 }
 
-/* ---- failures, memory ---- */
+/* ---- failures ---- */
 
 int lp_query_fail(struct lp_query *query, int status, const char *code, const char *fmt, ...)
 {
@@ -98,55 +99,6 @@ bool lp_query_stopped(struct lp_query *query)
 			    "request timed out, decrease the duration of the request or add more label matchers (prefer exact match over "
 			    "regex match) to reduce the amount of data processed");
 	return true;
-}
-
-int lp_query_charge(struct lp_query *query, size_t bytes)
-{
-	uint64_t now = atomic_fetch_add_explicit(&query->memory, bytes, memory_order_relaxed) + bytes;
-
-	if (!query->params.max_memory || now <= query->params.max_memory)
-		return 0;
-	atomic_fetch_sub_explicit(&query->memory, bytes, memory_order_relaxed);
-	(void)lp_query_fail(query, 400, "BAD_QUERY",
-			    "the query needs more memory than query.max_query_memory allows (%llu bytes): use a lower limit, a shorter time "
-			    "range or more label matchers, or raise query.max_query_memory",
-			    (unsigned long long)query->params.max_memory);
-	return -ENOMEM;
-}
-
-void lp_query_uncharge(struct lp_query *query, size_t bytes)
-{
-	atomic_fetch_sub_explicit(&query->memory, bytes, memory_order_relaxed);
-}
-
-uint64_t lp_query_memory_left(const struct lp_query *query)
-{
-	uint64_t used = atomic_load_explicit(&query->memory, memory_order_relaxed), max = query->params.max_memory;
-
-	return !max ? UINT64_MAX / 2 : used < max ? max - used : 0;
-}
-
-int lp_query_grow(struct lp_query *query, void **array, size_t *cap, size_t need, size_t elem)
-{
-	if (need <= *cap)
-		return 0;
-	size_t bigger = *cap ? *cap * 2 : 64;
-
-	if (bigger < need)
-		bigger = need;
-	int r = lp_query_charge(query, (bigger - *cap) * elem);
-
-	if (r < 0)
-		return r;
-	void *p = realloc(*array, bigger * elem);
-
-	if (!p) {
-		lp_query_uncharge(query, (bigger - *cap) * elem);
-		return lp_query_fail_errno(query, -ENOMEM);
-	}
-	*array = p;
-	*cap = bigger;
-	return 0;
 }
 
 /* ---- blocks ---- */
@@ -263,6 +215,8 @@ static void spawn_if_needed(struct lp_engine *engine)
 
 static void ring_add(struct lp_engine *engine, struct lp_query *query)
 {
+	if (query->turn_ns < engine->turn_ns)
+		query->turn_ns = engine->turn_ns;
 	if (!engine->ring) {
 		query->next = query->prev = query;
 		engine->ring = query;
@@ -290,6 +244,22 @@ static void ring_remove(struct lp_engine *engine, struct lp_query *query)
 			engine->ring = query->next;
 	}
 	query->next = query->prev = NULL;
+}
+
+/* The runnable query that has had the least time; NULL: none. */
+static struct lp_query *ring_next(struct lp_engine *engine)
+{
+	struct lp_query *best = engine->ring;
+
+	if (!best)
+		return NULL;
+	for (struct lp_query *query = best->next; query != engine->ring; query = query->next)
+		if (query->turn_ns < best->turn_ns)
+			best = query;
+	engine->ring = best;
+	if (best->turn_ns > engine->turn_ns)
+		engine->turn_ns = best->turn_ns;
+	return best;
 }
 
 /* ---- output ---- */
@@ -528,11 +498,14 @@ static void tasks_advance(struct lp_engine *engine, struct lp_query *query)
 
 static void unit_start(struct lp_engine *engine, struct lp_query *query, struct lp_worker *worker)
 {
+	int64_t begin_ns = lp_clock_mono_ns();
+
 	ring_remove(engine, query);
 	pthread_mutex_unlock(&engine->lock);
 	stage_start(query, worker);
 	worker_forget(worker);
 	pthread_mutex_lock(&engine->lock);
+	query->turn_ns += lp_clock_mono_ns() - begin_ns;
 	query->stage = LP_STAGE_TASKS;
 	if (atomic_load(&query->status) || atomic_load(&query->cancelled))
 		query->n_tasks = 0;
@@ -569,12 +542,14 @@ static void unit_task(struct lp_engine *engine, struct lp_query *query, struct l
 	else
 		engine->ring = query->next;
 	pthread_mutex_unlock(&engine->lock);
+	int64_t begin_ns = lp_clock_mono_ns();
 	int r = query->ops->run(query, worker, task);
 
 	if (r < 0)
 		(void)lp_query_fail_errno(query, r);
 	worker_forget(worker);
 	pthread_mutex_lock(&engine->lock);
+	query->turn_ns += lp_clock_mono_ns() - begin_ns;
 	query->running--;
 	if (query->held) {
 		query->held = false;
@@ -602,7 +577,7 @@ static void *thread_main(void *arg)
 		(void)setpriority(PRIO_PROCESS, (id_t)syscall(SYS_gettid), engine->config.nice);
 	pthread_mutex_lock(&engine->lock);
 	while (engine->threads - engine->blocked <= engine->config.threads) {
-		struct lp_query *query = engine->ring;
+		struct lp_query *query = ring_next(engine);
 
 		if (!query) {
 			if (atomic_load(&engine->stop))

@@ -1,7 +1,7 @@
 /* The query engine against a naive one: random entries over sealed segments and the live log, random questions. */
 #include "common/clock.h"
 #include "common/jsonw.h"
-#include "query/query.h"
+#include "query/engine-private.h"
 #include "store/map.h"
 #include "store/seal.h"
 #include "tests/unit/store_fixture.h"
@@ -781,6 +781,52 @@ START_TEST(a_slow_client_does_not_hold_up_others)
 }
 END_TEST
 
+struct witness {
+	struct answer answer;           /* first */
+	struct lp_query *other;
+	uint64_t lines;                 /* that the other had scanned when this one ended */
+};
+
+static void end_and_look(void *ctx, bool complete)
+{
+	struct witness *w = ctx;
+
+	w->lines = atomic_load(&w->other->count.lines_scanned);
+	on_end(ctx, complete);
+}
+
+/* Both have the same number of units, on one thread: turn by turn they would end together. */
+START_TEST(cheap_units_do_not_wait_for_dear_ones)
+{
+	struct lp_engine *engine = make_engine(1);
+	struct lp_query_params dear = params_of(LP_QUERY_RANGE, "sum(count_over_time({app=~\".+\"} | label_format a=`{{repeat 20000 \"x\" | ToUpper | "
+								"ToLower}}` [1h]))"),
+			       cheap = params_of(LP_QUERY_RANGE, "sum(count_over_time({app=~\".+\"} |= \"e\" [1h]))");
+	struct witness w = { .lines = 0 };
+	struct answer slow;
+	struct lp_query_sink sink = sink_of(&slow), looking = { on_begin, on_write, end_and_look, &w };
+	struct lp_query *query;
+
+	dear.step_ns = cheap.step_ns = INT64_C(3600) * 1000000000;
+	answer_init(&slow);
+	answer_init(&w.answer);
+	ck_assert_int_eq(lp_engine_submit(engine, &dear, &sink, &w.other), 0);
+	ck_assert_int_eq(lp_engine_submit(engine, &cheap, &looking, &query), 0);
+	wait_end(&w.answer);
+	wait_end(&slow);
+	ck_assert(w.answer.complete && slow.complete);
+	uint64_t all = lp_query_stats(w.other)->lines_scanned;
+
+	ck_assert_uint_eq(lp_query_stats(query)->lines_scanned, all);
+	ck_assert_msg(w.lines < all / 2, "%llu of %llu lines", (unsigned long long)w.lines, (unsigned long long)all);
+	lp_query_unref(&w.other);
+	lp_query_unref(&query);
+	lp_engine_close(&engine);
+	answer_free(&slow);
+	answer_free(&w.answer);
+}
+END_TEST
+
 START_TEST(cancelled_queries_end_once)
 {
 	struct lp_engine *engine = make_engine(2);
@@ -899,6 +945,7 @@ int main(void)
 	tcase_add_test(tc, the_original_shape);
 	tcase_add_test(tc, limits_deadline_and_bad_queries);
 	tcase_add_test(tc, a_slow_client_does_not_hold_up_others);
+	tcase_add_test(tc, cheap_units_do_not_wait_for_dear_ones);
 	tcase_add_test(tc, cancelled_queries_end_once);
 	tcase_add_test(tc, newest_first_stops_early);
 	tcase_add_test(tc, the_interval_thins_out_over_all_streams);

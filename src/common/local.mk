@@ -13,6 +13,7 @@ src_common_libcommon_a_SOURCES = \
 	src/common/prom.c src/common/prom.h \
 	src/common/trace.c src/common/trace.h \
 	src/common/rfc3339.c src/common/rfc3339.h \
+	src/common/unicode.c src/common/unicode.h \
 	src/common/utf8.c src/common/utf8.h
 
 check_PROGRAMS += tests/unit/check_common

@@ -92,3 +92,12 @@ unsigned lp_utf8_put(uint8_t out[4], uint32_t cp)
 	out[3] = (uint8_t)(0x80 | (cp & 0x3f));
 	return 4;
 }
+
+uint32_t lp_utf8_get(const uint8_t *p, unsigned n)
+{
+	uint32_t cp = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
+
+	for (unsigned i = 1; i < n; i++)
+		cp = cp << 6 | (p[i] & 0x3f);
+	return cp;
+}

@@ -12,5 +12,7 @@ bool lp_utf8_ascii(const void *p, size_t n);
 unsigned lp_utf8_seq(const uint8_t *p, size_t n);
 /* Encode a code point (<= 0x10ffff) into out[4]; returns the length. */
 unsigned lp_utf8_put(uint8_t out[4], uint32_t cp);
+/* The code point of a valid sequence of n bytes. */
+uint32_t lp_utf8_get(const uint8_t *p, unsigned n);
 
 #endif

@@ -17,7 +17,8 @@ src_query_libquery_a_SOURCES += \
 	src/query/pipeline/logfmt.c src/query/pipeline/level.c \
 	src/query/pipeline/loose.c src/query/pipeline/loose.h \
 	src/query/pipeline/format.c src/query/pipeline/gotime.c src/query/pipeline/template.h src/query/pipeline/template-private.h \
-	src/query/pipeline/template-exec.c src/query/pipeline/template-fmt.c src/query/pipeline/template-func.c \
+	src/query/pipeline/template-exec.c src/query/pipeline/template-fmt.c src/query/pipeline/template-func.c src/query/pipeline/template-lex.c \
+	src/query/pipeline/template-math.c src/query/pipeline/template-printf.c src/query/pipeline/template-time.c \
 	src/query/pipeline/template-parse.c src/query/pipeline/template-rule.c src/query/pipeline/template-text.c
 
 check_PROGRAMS += tests/unit/check_logql tests/unit/check_regex tests/unit/check_pipeline tests/fuzz/fuzz_logql tests/fuzz/fuzz_pipeline

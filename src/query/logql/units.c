@@ -107,6 +107,7 @@ static size_t go_unit(const char *s, size_t n, double *ret_ns)
 
 int lp_units_go_duration(const char *s, size_t n, int64_t *ret_ns, struct lp_buf *error)
 {
+	static const uint64_t limit = (uint64_t)INT64_MAX + 1;  /* what a negative one reaches */
 	bool negative = n && s[0] == '-';
 	size_t i = n && (s[0] == '-' || s[0] == '+');
 	uint64_t total = 0;
@@ -123,7 +124,7 @@ int lp_units_go_duration(const char *s, size_t n, int64_t *ret_ns, struct lp_buf
 		size_t from = i, digits = 0, len;
 
 		for (; i < n && is_digit(s[i]); i++, digits++) {
-			if (whole > (uint64_t)INT64_MAX / 10)
+			if (whole > limit / 10)
 				return complain(error, "time: invalid duration ", s, n);
 			whole = whole * 10 + (uint64_t)(s[i] - '0');
 		}
@@ -145,13 +146,15 @@ int lp_units_go_duration(const char *s, size_t n, int64_t *ret_ns, struct lp_buf
 			return complain(error, " in duration ", s, n);
 		}
 		i += len;
-		if (whole > (uint64_t)INT64_MAX / (uint64_t)unit)
+		if (whole > limit / (uint64_t)unit)
 			return complain(error, "time: invalid duration ", s, n);
 		total += whole * (uint64_t)unit + (uint64_t)((double)fraction * (unit / scale));
-		if (total > (uint64_t)INT64_MAX)
+		if (total > limit)
 			return complain(error, "time: invalid duration ", s, n);
 	}
-	*ret_ns = negative ? -(int64_t)total : (int64_t)total;
+	if (total == limit && !negative)
+		return complain(error, "time: invalid duration ", s, n);
+	*ret_ns = (int64_t)(negative ? 0 - total : total);
 	return 0;
 }
 
@@ -189,6 +192,50 @@ int lp_units_bytes(const char *s, size_t n, uint64_t *ret_bytes)
 	if (!(v < 18446744073709551616.0))
 		return -EINVAL;
 	*ret_bytes = (uint64_t)v;
+	return 0;
+}
+
+/* Underscores may stand between digits, and behind a prefix. */
+static bool underscores_fit(const char *s, size_t n, bool prefix)
+{
+	bool digit = prefix;
+
+	for (size_t i = 0; i < n; i++) {
+		if (s[i] == '_' && (!digit || i + 1 == n || s[i + 1] == '_'))
+			return false;
+		digit = s[i] != '_';
+	}
+	return true;
+}
+
+int lp_units_integer(const char *s, size_t n, bool *ret_negative, uint64_t *ret_magnitude)
+{
+	size_t i = n && (s[0] == '+' || s[0] == '-'), digits = 0;
+	bool negative = i && s[0] == '-', prefix = n - i > 1 && s[i] == '0', over = false;
+	char kind = prefix ? (char)(s[i + 1] | 0x20) : 0;
+	unsigned base = kind == 'x' ? 16 : kind == 'o' ? 8 : kind == 'b' ? 2 : prefix ? 8 : 10;
+	uint64_t v = 0;
+
+	i += prefix ? base == 8 && kind != 'o' ? 1 : 2 : 0;
+	if (!underscores_fit(s + i, n - i, prefix))
+		return -EINVAL;
+	for (; i < n; i++) {
+		unsigned c = (unsigned char)s[i], d = c >= '0' && c <= '9' ? c - '0' : (c | 0x20) >= 'a' && (c | 0x20) <= 'f' ? (c | 0x20) - 'a' + 10 : 99;
+
+		if (c == '_')
+			continue;
+		if (d >= base)
+			return -EINVAL;
+		over = over || v > (UINT64_MAX - d) / base;
+		v = v * base + d;
+		digits++;
+	}
+	if (!digits)
+		return -EINVAL;
+	if (over)
+		return -ERANGE;
+	*ret_negative = negative;
+	*ret_magnitude = v;
 	return 0;
 }
 
@@ -418,7 +465,7 @@ void lp_units_print_fixed(struct lp_buf *out, double v)
 }
 
 /* Runes that Go's unicode.IsPrint refuses, as far as people meet them: spaces, format characters, private use. */
-static bool printable(uint32_t cp)
+bool lp_units_printable(uint32_t cp)
 {
 	if (cp < 0x20 || (cp >= 0x7f && cp <= 0xa0) || cp == 0xad)
 		return false;
@@ -428,45 +475,56 @@ static bool printable(uint32_t cp)
 	return (cp & 0xfffe) != 0xfffe && !(cp >= 0xfdd0 && cp <= 0xfdef) && cp < 0xe0000;
 }
 
-static uint32_t decode(const uint8_t *p, unsigned n)
+/* One character as it stands between quotes. */
+static void print_escaped(struct lp_buf *out, uint32_t cp, char quote, bool ascii)
 {
-	uint32_t cp = n == 1 ? p[0] : p[0] & (0xffu >> (n + 1));
+	static const char controls[] = "\aa\bb\ff\nn\rr\tt\vv\\\\";
+	uint8_t bytes[4];
+	const char *c = controls;
 
-	for (unsigned i = 1; i < n; i++)
-		cp = cp << 6 | (p[i] & 0x3f);
-	return cp;
+	while (*c && (uint8_t)*c != cp)
+		c += 2;
+	if (cp == (uint8_t)quote || (*c && cp < 0x80)) {
+		lp_buf_byte(out, '\\');
+		lp_buf_byte(out, cp == (uint8_t)quote ? (uint8_t)quote : (uint8_t)c[1]);
+	} else if (lp_units_printable(cp) && !(ascii && cp >= 0x80)) {
+		lp_buf_append(out, bytes, lp_utf8_put(bytes, cp));
+	} else if (cp < 0x80) {
+		lp_buf_printf(out, "\\x%02x", cp);
+	} else {
+		lp_buf_printf(out, cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
+	}
 }
 
-void lp_units_print_quoted(struct lp_buf *out, const char *s, size_t n)
+static void print_quoted(struct lp_buf *out, const char *s, size_t n, bool ascii)
 {
-	static const char controls[] = "\aa\bb\ff\nn\rr\tt\vv\"\"\\\\";
-
 	lp_buf_byte(out, '"');
 	for (size_t i = 0; i < n;) {
 		const uint8_t *p = (const uint8_t *)s + i;
 		unsigned len = lp_utf8_seq(p, n - i);
 
-		if (!len) {
+		if (len)
+			print_escaped(out, lp_utf8_get(p, len), '"', ascii);
+		else
 			lp_buf_printf(out, "\\x%02x", p[0]);
-			i++;
-			continue;
-		}
-		uint32_t cp = decode(p, len);
-		const char *c = controls;
-
-		while (*c && (uint8_t)*c != cp)
-			c += 2;
-		if (*c && cp < 0x80) {
-			lp_buf_byte(out, '\\');
-			lp_buf_byte(out, (uint8_t)c[1]);
-		} else if (printable(cp)) {
-			lp_buf_append(out, p, len);
-		} else if (cp < 0x80) {
-			lp_buf_printf(out, "\\x%02x", cp);
-		} else {
-			lp_buf_printf(out, cp < 0x10000 ? "\\u%04x" : "\\U%08x", cp);
-		}
-		i += len;
+		i += len ? len : 1;
 	}
 	lp_buf_byte(out, '"');
+}
+
+void lp_units_print_quoted(struct lp_buf *out, const char *s, size_t n)
+{
+	print_quoted(out, s, n, false);
+}
+
+void lp_units_print_quoted_ascii(struct lp_buf *out, const char *s, size_t n)
+{
+	print_quoted(out, s, n, true);
+}
+
+void lp_units_print_quoted_rune(struct lp_buf *out, uint32_t cp, bool ascii)
+{
+	lp_buf_byte(out, '\'');
+	print_escaped(out, cp, '\'', ascii);
+	lp_buf_byte(out, '\'');
 }

@@ -14,6 +14,8 @@ int lp_units_prom_duration(const char *s, size_t n, int64_t *ret_ns, struct lp_b
 int lp_units_go_duration(const char *s, size_t n, int64_t *ret_ns, struct lp_buf *error);
 /* "1.5KiB", "3 MB", "10": -EINVAL. */
 int lp_units_bytes(const char *s, size_t n, uint64_t *ret_bytes);
+/* Go's strconv.ParseInt with base 0: sign, 0x 0o 0b 0, underscores.  -EINVAL, -ERANGE over 64 bits. */
+int lp_units_integer(const char *s, size_t n, bool *ret_negative, uint64_t *ret_magnitude);
 /* Go's strconv.ParseFloat, without hexadecimal integers: -EINVAL. */
 int lp_units_float(const char *s, size_t n, double *ret_v);
 
@@ -23,5 +25,8 @@ void lp_units_print_bytes(struct lp_buf *out, double bytes);            /* 3.0kB
 void lp_units_print_float(struct lp_buf *out, double v);                /* Go's %v: shortest, exponent from 1e06 */
 void lp_units_print_fixed(struct lp_buf *out, double v);                /* shortest without an exponent */
 void lp_units_print_quoted(struct lp_buf *out, const char *s, size_t n);/* Go's strconv.Quote */
+void lp_units_print_quoted_ascii(struct lp_buf *out, const char *s, size_t n); /* QuoteToASCII */
+void lp_units_print_quoted_rune(struct lp_buf *out, uint32_t cp, bool ascii);  /* QuoteRune, QuoteRuneToASCII */
+bool lp_units_printable(uint32_t cp);                                   /* Go's unicode.IsPrint */
 
 #endif

@@ -31,10 +31,17 @@ static bool run(struct lp_pipeline_state *st, const struct lp_template *tmpl, co
 bool lp_run_line_format(struct lp_pipeline_state *st, const struct lp_step *step)
 {
 	struct lp_template_data data = { st, st->entries, st->n_entries };
+	struct lp_str name;
 	const char *s;
 	size_t len;
 
-	if (run(st, step->stage->tmpl, &data, &s, &len)) {
+	/* One label is looked up among the labels, where errors are not (as Loki). */
+	if (lp_template_single(step->stage->tmpl, &name)) {
+		const struct lp_entry *e = lp_entry_find(st, name.s, name.len);
+
+		st->line = e ? e->value : "";
+		st->line_len = e ? e->value_len : 0;
+	} else if (run(st, step->stage->tmpl, &data, &s, &len)) {
 		st->line = s;
 		st->line_len = len;
 	}

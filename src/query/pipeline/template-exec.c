@@ -62,8 +62,7 @@ bool lp_tdata_get(const struct lp_trun *run, const char *name, size_t len, struc
 
 static struct lp_tv field(struct lp_trun *run, const struct lp_tv *v, const struct lp_str *name)
 {
-	static const char *const kinds[] = { "nil", "string", "int", "float64", "bool", "time.Time", "[]interface {}" };
-	struct lp_tv out = { .kind = LP_TV_NIL };
+	struct lp_tv out = { .kind = LP_TV_NIL, .type = LP_TVT_ELEMENT };
 
 	if (v->kind == LP_TV_DATA) {
 		(void)lp_tdata_get(run, name->s, name->len, &out);
@@ -75,28 +74,79 @@ static struct lp_tv field(struct lp_trun *run, const struct lp_tv *v, const stru
 				return v->list.items[i];
 		return out;
 	}
+	if (v->kind == LP_TV_NIL && v->type != LP_TVT_ELEMENT)
+		return *v;
 	if (v->kind == LP_TV_NIL)
 		return lp_trun_fail(run, "nil pointer evaluating interface {}.%s", name->s);
-	return lp_trun_fail(run, "can't evaluate field %s in type %s", name->s, kinds[v->kind]);
+	return lp_trun_fail(run, "can't evaluate field %s in type %s", name->s, lp_tv_type(v));
+}
+
+/* ---- variables: a stack, looked up by name, as their scopes end ---- */
+
+static struct lp_tv *find_var(struct lp_trun *run, const struct lp_str *name)
+{
+	for (uint32_t i = run->n_vars; i-- > run->first_var;)
+		if (run->vars[i].name.len == name->len && !memcmp(run->vars[i].name.s, name->s, name->len))
+			return &run->vars[i].value;
+	lp_trun_fail(run, "undefined variable: %s", name->s);
+	return NULL;
+}
+
+static void push_var(struct lp_trun *run, const struct lp_str *name, const struct lp_tv *v)
+{
+	if (run->n_vars == LP_TMPL_MAX_VARS) {
+		lp_trun_fail(run, "too many variables (limit %u)", LP_TMPL_MAX_VARS);
+		return;
+	}
+	run->vars[run->n_vars].name = *name;
+	run->vars[run->n_vars++].value = *v;
+}
+
+static void assign_var(struct lp_trun *run, const struct lp_str *name, const struct lp_tv *v)
+{
+	struct lp_tv *var = find_var(run, name);
+
+	if (var)
+		*var = *v;
 }
 
 static struct lp_tv eval_pipe(struct lp_trun *run, const struct lp_tpipe *pipe, const struct lp_tv *dot);
 
-/* An operand that is no function with arguments. */
-static struct lp_tv eval_operand(struct lp_trun *run, const struct lp_toperand *op, const struct lp_tv *dot)
+/* An operand that is no function with arguments; the arguments in args are those of a method that the last field may be. */
+static struct lp_tv eval_chain(struct lp_trun *run, const struct lp_toperand *op, const struct lp_tv *dot, const struct lp_tv *args, uint32_t n_args)
 {
 	struct lp_tv v = { .kind = LP_TV_NIL };
+	const struct lp_tv *var;
 
 	switch (op->kind) {
 	case LP_TOP_DOT: case LP_TOP_FIELD: v = *dot; break;
-	case LP_TOP_VAR: v = run->vars[op->var]; break;
-	case LP_TOP_CONST: v = op->value; break;
+	case LP_TOP_VAR:
+		var = find_var(run, &op->var);
+		v = var ? *var : v;
+		break;
+	case LP_TOP_CONST:
+		if (op->value.type == LP_TVT_WIDE)
+			return lp_trun_fail(run, "constant overflows int");
+		v = op->value;
+		break;
 	case LP_TOP_FUNC: v = lp_tfunc_call(run, op->func, NULL, 0); break;
 	case LP_TOP_PIPE: v = eval_pipe(run, op->pipe, dot); break;
 	}
-	for (uint32_t i = 0; i < op->n_fields && !run->failed; i++)
+	for (uint32_t i = 0; i < op->n_fields && !run->failed; i++) {
+		bool last = i + 1 == op->n_fields;
+
+		if (lp_tmethod_call(run, &v, &op->fields[i], last ? args : NULL, last ? n_args : 0))
+			continue;
+		if (last && n_args)
+			return lp_trun_fail(run, "%s is not a method but has arguments", op->fields[i].s);
 		v = field(run, &v, &op->fields[i]);
+	}
 	return v;
+}
+
+static struct lp_tv eval_operand(struct lp_trun *run, const struct lp_toperand *op, const struct lp_tv *dot)
+{
+	return eval_chain(run, op, dot, NULL, 0);
 }
 
 /* and, or: stop at the first argument that decides. */
@@ -120,19 +170,21 @@ static struct lp_tv eval_command(struct lp_trun *run, const struct lp_tcmd *cmd,
 	struct lp_tv args[LP_TMPL_MAX_ARGS + 1];
 	uint32_t n = 0;
 
-	if (first->kind != LP_TOP_FUNC || first->n_fields) {
+	if (first->kind != LP_TOP_FUNC && !first->n_fields) {
 		if (cmd->n > 1 || final)
 			return lp_trun_fail(run, "can't give argument to non-function");
 		if (first->kind == LP_TOP_CONST && first->value.kind == LP_TV_NIL)
 			return lp_trun_fail(run, "nil is not a command");
 		return eval_operand(run, first, dot);
 	}
-	if (lp_tfunc_is_and(first->func) || lp_tfunc_is_or(first->func))
+	if (!first->n_fields && (lp_tfunc_is_and(first->func) || lp_tfunc_is_or(first->func)))
 		return eval_logic(run, cmd, dot, final, lp_tfunc_is_or(first->func));
 	for (uint32_t i = 1; i < cmd->n && !run->failed; i++)
 		args[n++] = eval_operand(run, &cmd->args[i], dot);
 	if (final)
 		args[n++] = *final;
+	if (first->n_fields && !run->failed)
+		return eval_chain(run, first, dot, args, n);
 	return run->failed ? (struct lp_tv){ .kind = LP_TV_NIL } : lp_tfunc_call(run, first->func, args, n);
 }
 
@@ -142,33 +194,41 @@ static struct lp_tv eval_pipe(struct lp_trun *run, const struct lp_tpipe *pipe, 
 
 	if (++run->steps > LP_TMPL_MAX_STEPS)
 		return lp_trun_fail(run, "template takes too many steps (limit %u)", LP_TMPL_MAX_STEPS);
-	for (const struct lp_tcmd *cmd = pipe->cmds; cmd && !run->failed; cmd = cmd->next)
+	for (const struct lp_tcmd *cmd = pipe->cmds; cmd && !run->failed; cmd = cmd->next) {
 		v = eval_command(run, cmd, dot, cmd == pipe->cmds ? NULL : &v);
+		/* What went through a pipe is no constant any more, and nothing in particular if it is nothing. */
+		if (v.kind == LP_TV_FLOAT || v.kind == LP_TV_NIL)
+			v.type = LP_TVT_PLAIN;
+	}
+	for (uint32_t i = 0; i < pipe->n_vars && !run->failed; i++) {
+		if (pipe->assign)
+			assign_var(run, &pipe->vars[i], &v);
+		else
+			push_var(run, &pipe->vars[i], &v);
+	}
 	return v;
 }
 
 static void run_list(struct lp_trun *run, const struct lp_tnode *list, const struct lp_tv *dot);
 
-static void set_vars(struct lp_trun *run, const struct lp_tpipe *pipe, const struct lp_tv *v)
-{
-	for (uint32_t i = 0; i < pipe->n_vars; i++)
-		run->vars[pipe->vars[i]] = *v;
-}
-
-/* One turn of a range; false: no more. */
+/* One turn of a range; false: no more.  The variables that it declares are on top of the stack. */
 static bool turn(struct lp_trun *run, const struct lp_tnode *node, const struct lp_tv *key, const struct lp_tv *item)
 {
 	const struct lp_tpipe *pipe = node->pipe;
+	uint32_t n_vars = run->n_vars;
 
-	if (pipe->n_vars == 1)
-		run->vars[pipe->vars[0]] = *item;
-	if (pipe->n_vars == 2) {
-		run->vars[pipe->vars[0]] = *key;
-		run->vars[pipe->vars[1]] = *item;
+	for (uint32_t i = 0; i < pipe->n_vars; i++) {
+		const struct lp_tv *v = i + 1 < pipe->n_vars ? key : item;
+
+		if (pipe->assign)
+			assign_var(run, &pipe->vars[i], v);
+		else
+			run->vars[n_vars - pipe->n_vars + i].value = *v;
 	}
 	if (++run->steps > LP_TMPL_MAX_STEPS)
 		lp_trun_fail(run, "template takes too many steps (limit %u)", LP_TMPL_MAX_STEPS);
 	run_list(run, node->body, item);
+	run->n_vars = n_vars;
 	run->again = false;
 	if (run->stop || run->failed) {
 		run->stop = false;
@@ -248,6 +308,11 @@ static void run_range(struct lp_trun *run, const struct lp_tnode *node, const st
 				break;
 		}
 	} else if (over.kind == LP_TV_INT) {
+		if (node->pipe->n_vars > 1) {
+			lp_trun_fail(run, "can't use %lld to iterate over more than one variable", (long long)over.i);
+			return;
+		}
+		key.type = over.type;
 		any = over.i > 0;
 		for (; key.i < over.i; key.i++) {
 			struct lp_tv item = key;
@@ -260,6 +325,21 @@ static void run_range(struct lp_trun *run, const struct lp_tnode *node, const st
 	}
 	if (!any && !run->failed)
 		run_list(run, node->otherwise, dot);
+}
+
+/* The value of .name, where the whole template is that and nothing else. */
+bool lp_template_single(const struct lp_template *t, struct lp_str *ret_name)
+{
+	const struct lp_tnode *node = t->body;
+
+	if (!node || node->next || node->kind != LP_TNODE_ACTION || node->pipe->n_vars || node->pipe->cmds->next || node->pipe->cmds->n != 1)
+		return false;
+	const struct lp_toperand *op = &node->pipe->cmds->args[0];
+
+	if (op->kind != LP_TOP_FIELD || op->n_fields != 1)
+		return false;
+	*ret_name = op->fields[0];
+	return true;
 }
 
 static void run_template(struct lp_trun *run, const struct lp_tnode *node, const struct lp_tv *dot)
@@ -278,11 +358,13 @@ static void run_template(struct lp_trun *run, const struct lp_tnode *node, const
 	if (++run->depth > LP_TMPL_MAX_CALLS)
 		lp_trun_fail(run, "exceeded maximum template depth (%u)", LP_TMPL_MAX_CALLS);
 	if (!run->failed) {
-		struct lp_tv root = run->vars[0];
+		uint32_t first = run->first_var, n_vars = run->n_vars;
 
-		run->vars[0] = arg;
+		run->first_var = n_vars;
+		push_var(run, &(struct lp_str){ "$", 1 }, &arg);
 		run_list(run, def->body, &arg);
-		run->vars[0] = root;
+		run->first_var = first;
+		run->n_vars = n_vars;
 	}
 	run->depth--;
 }
@@ -291,17 +373,14 @@ static void run_action(struct lp_trun *run, const struct lp_tnode *node, const s
 {
 	struct lp_tv v = eval_pipe(run, node->pipe, dot);
 
-	if (run->failed)
-		return;
-	if (node->pipe->n_vars)
-		set_vars(run, node->pipe, &v);
-	else
+	if (!run->failed && !node->pipe->n_vars)
 		lp_tv_print(run->out, &v, run);
 }
 
 static void run_list(struct lp_trun *run, const struct lp_tnode *list, const struct lp_tv *dot)
 {
 	for (const struct lp_tnode *node = list; node && !run->failed && !run->stop && !run->again; node = node->next) {
+		uint32_t n_vars = run->n_vars;
 		struct lp_tv v;
 
 		switch (node->kind) {
@@ -311,13 +390,16 @@ static void run_list(struct lp_trun *run, const struct lp_tnode *list, const str
 			v = eval_pipe(run, node->pipe, dot);
 			if (run->failed)
 				return;
-			set_vars(run, node->pipe, &v);
 			if (lp_tv_true(&v, run))
 				run_list(run, node->body, node->kind == LP_TNODE_WITH ? &v : dot);
 			else
 				run_list(run, node->otherwise, dot);
+			run->n_vars = n_vars;
 			break;
-		case LP_TNODE_RANGE: run_range(run, node, dot); break;
+		case LP_TNODE_RANGE:
+			run_range(run, node, dot);
+			run->n_vars = n_vars;
+			break;
 		case LP_TNODE_TEMPLATE: run_template(run, node, dot); break;
 		case LP_TNODE_BREAK: run->stop = true; break;
 		case LP_TNODE_CONTINUE: run->again = true; break;
@@ -336,10 +418,9 @@ int lp_template_run(const struct lp_template *tmpl, const struct lp_template_dat
 	run.data = data;
 	run.out = out;
 	run.error = error;
-	run.steps = run.depth = 0;
+	run.steps = run.depth = run.n_vars = run.first_var = 0;
 	run.failed = run.stop = run.again = false;
-	for (uint32_t i = 0; i < tmpl->n_vars; i++)
-		run.vars[i] = dot;
+	push_var(&run, &(struct lp_str){ "$", 1 }, &dot);
 	run_list(&run, tmpl->body, &dot);
 	return run.failed ? -EINVAL : 0;
 }

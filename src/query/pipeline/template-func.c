@@ -1,4 +1,4 @@
-/* Templates: the functions, Go's builtins and those that Loki takes from sprig, with their conversions and quirks.
+/* Templates: the table of functions (Go's builtins, Loki's own and those that Loki takes from sprig) and the builtins.
  *
  * Guarantees: every result is bounded by LP_PIPELINE_MAX_OUTPUT; mistakes in arguments end the execution with a text.
  * Query threads. */
@@ -15,7 +15,6 @@ typedef struct lp_tv tv;
 typedef tv (*func_fn)(struct lp_trun *run, tv *a, uint32_t n, int op);
 
 static tv tv_int(int64_t i) { return (tv){ .kind = LP_TV_INT, .i = i }; }
-static tv tv_float(double f) { return (tv){ .kind = LP_TV_FLOAT, .f = f }; }
 static tv tv_bool(bool b) { return (tv){ .kind = LP_TV_BOOL, .b = b }; }
 
 static tv tv_sub(const tv *v, size_t from, size_t to)
@@ -27,130 +26,6 @@ static tv tv_sub(const tv *v, size_t from, size_t to)
 	return out;
 }
 
-/* ---- conversions (spf13/cast) --------------------------------------------------------------------- */
-
-static double to_float(const tv *v)
-{
-	double f = 0;
-
-	switch (v->kind) {
-	case LP_TV_INT: return (double)v->i;
-	case LP_TV_FLOAT: return v->f;
-	case LP_TV_BOOL: return v->b;
-	case LP_TV_STRING: return lp_units_float(v->str.s, v->str.n, &f) == 0 ? f : 0;
-	default: return 0;
-	}
-}
-
-int64_t lp_tv_int(const struct lp_tv *v)
-{
-	char copy[64], *end;
-	int64_t i;
-	size_t n = v->str.n;
-
-	switch (v->kind) {
-	case LP_TV_INT: return v->i;
-	case LP_TV_FLOAT: return v->f >= 9223372036854775807.0 ? INT64_MAX : v->f <= -9223372036854775808.0 || isnan(v->f) ? INT64_MIN : (int64_t)v->f;
-	case LP_TV_BOOL: return v->b;
-	case LP_TV_STRING: break;
-	default: return 0;
-	}
-	if (!n || n >= sizeof copy)
-		return 0;
-	memcpy(copy, v->str.s, n);
-	copy[n] = '\0';
-	end = strchr(copy, '.');
-	if (end && end[1 + strspn(end + 1, "0123456789")] == '\0')
-		*end = '\0';
-	errno = 0;
-	i = strtoll(copy, &end, 0);
-	return *copy && !*end && !errno && copy[0] != ' ' ? i : 0;
-}
-
-/* ---- arithmetic ----------------------------------------------------------------------------------- */
-
-enum { ADD, SUB, MUL, DIV, MOD, MAX, MIN };
-
-static tv do_int(struct lp_trun *run, tv *a, uint32_t n, int op)
-{
-	uint64_t acc = op == ADD && n ? 0 : (uint64_t)lp_tv_int(&a[0]);
-
-	for (uint32_t i = op != ADD; i < n; i++) {
-		int64_t b = lp_tv_int(&a[i]);
-
-		switch (op) {
-		case ADD: acc += (uint64_t)b; break;
-		case SUB: acc -= (uint64_t)b; break;
-		case MUL: acc *= (uint64_t)b; break;
-		case MAX: acc = (int64_t)acc > b ? acc : (uint64_t)b; break;
-		case MIN: acc = (int64_t)acc < b ? acc : (uint64_t)b; break;
-		default:
-			if (!b)
-				return lp_trun_fail(run, "error calling %s: runtime error: integer divide by zero", op == DIV ? "div" : "mod");
-			if (b == -1)
-				acc = op == DIV ? 0 - acc : 0;
-			else
-				acc = (uint64_t)(op == DIV ? (int64_t)acc / b : (int64_t)acc % b);
-			break;
-		}
-	}
-	return tv_int((int64_t)acc);
-}
-
-/* sprig computes in decimals: 0.1 + 0.2 is 0.3.  Reading the shortest digits into a wider type and rounding once does the same. */
-static long double decimal(const tv *v)
-{
-	struct lp_buf text = { .max = 512 };
-	long double x;
-
-	lp_units_print_float(&text, to_float(v));
-	x = strtold(lp_buf_cstr(&text), NULL);
-	lp_buf_free(&text);
-	return x;
-}
-
-static tv do_float(struct lp_trun *run, tv *a, uint32_t n, int op)
-{
-	long double acc = decimal(&a[0]);
-
-	for (uint32_t i = 1; i < n; i++) {
-		long double b = decimal(&a[i]);
-
-		switch (op) {
-		case ADD: acc += b; break;
-		case SUB: acc -= b; break;
-		case MUL: acc *= b; break;
-		case MAX: acc = fmaxl(acc, b); break;
-		case MIN: acc = fminl(acc, b); break;
-		default:
-			if (b == 0)
-				return lp_trun_fail(run, "error calling divf: decimal division by 0");
-			acc /= b;
-			if (fabsl(acc) < 1000)
-				acc = roundl(acc * 1e16L) / 1e16L;
-			break;
-		}
-	}
-	return tv_float((double)acc);
-}
-
-static tv do_ceil(struct lp_trun *run, tv *a, uint32_t n, int op)
-{
-	return tv_float(op ? floor(to_float(&a[0])) : ceil(to_float(&a[0])));
-}
-
-static tv do_round(struct lp_trun *run, tv *a, uint32_t n, int op)
-{
-	double scale = pow(10, to_float(&a[1])), digit = scale * to_float(&a[0]), whole, on = n > 2 ? to_float(&a[2]) : 0.5;
-
-	return tv_float((modf(digit, &whole) >= on ? ceil(digit) : floor(digit)) / scale);
-}
-
-static tv do_number(struct lp_trun *run, tv *a, uint32_t n, int op)
-{
-	return op ? tv_float(to_float(&a[0])) : tv_int(lp_tv_int(&a[0]));
-}
-
 /* ---- builtins ------------------------------------------------------------------------------------- */
 
 static tv do_print(struct lp_trun *run, tv *a, uint32_t n, int op)
@@ -160,7 +35,10 @@ static tv do_print(struct lp_trun *run, tv *a, uint32_t n, int op)
 	for (uint32_t i = 0; i < n; i++) {
 		if (i && (op || (a[i].kind != LP_TV_STRING && a[i - 1].kind != LP_TV_STRING)))
 			lp_buf_byte(&out, ' ');
-		lp_tv_print(&out, &a[i], run);
+		if (a[i].kind == LP_TV_NIL)
+			lp_buf_str(&out, "<nil>");
+		else
+			lp_tv_print(&out, &a[i], run);
 	}
 	if (op)
 		lp_buf_byte(&out, '\n');
@@ -172,36 +50,60 @@ static tv do_printf(struct lp_trun *run, tv *a, uint32_t n, int op)
 	return lp_tv_printf(run, a, n);
 }
 
+static uint32_t count_labels(const struct lp_trun *run)
+{
+	uint32_t n = 0;
+
+	for (uint32_t i = 0; i < run->data->n_entries; i++)
+		n += !run->data->entries[i].dead;
+	return n;
+}
+
 static tv do_len(struct lp_trun *run, tv *a, uint32_t n, int op)
 {
 	switch (a[0].kind) {
 	case LP_TV_STRING: return tv_int((int64_t)a[0].str.n);
 	case LP_TV_LIST: case LP_TV_MAP: return tv_int(a[0].list.n);
-	case LP_TV_DATA: return tv_int(run->data->n_entries);
+	case LP_TV_DATA: return tv_int(count_labels(run));
 	default: return lp_trun_fail(run, "error calling len: len of type %s", lp_tv_type(&a[0]));
 	}
+}
+
+/* An index of a string or a list: [0, len), or [0, len] where it is a bound.  Fails otherwise. */
+static int64_t take_index(struct lp_trun *run, const tv *v, size_t len, bool bound, const char *what)
+{
+	if (v->kind != LP_TV_INT)
+		lp_trun_fail(run, v->kind == LP_TV_NIL ? "error calling %s: cannot index slice/array with nil"
+						       : "error calling %s: cannot index slice/array with type %s", what, lp_tv_type(v));
+	else if (v->i < 0 || (uint64_t)v->i >= len + bound)
+		lp_trun_fail(run, "error calling %s: index out of range: %lld", what, (long long)v->i);
+	return run->failed ? 0 : v->i;
 }
 
 static tv do_index(struct lp_trun *run, tv *a, uint32_t n, int op)
 {
 	tv v = a[0];
 
+	if (v.kind == LP_TV_NIL)
+		return lp_trun_fail(run, "error calling index: index of untyped nil");
 	for (uint32_t i = 1; i < n && !run->failed; i++) {
-		size_t len = v.kind == LP_TV_STRING ? v.str.n : v.kind == LP_TV_LIST ? v.list.n : 0;
-
 		if (v.kind == LP_TV_DATA && a[i].kind == LP_TV_STRING) {
 			(void)lp_tdata_get(run, a[i].str.s, a[i].str.n, &v);
 		} else if (v.kind == LP_TV_MAP && a[i].kind == LP_TV_STRING) {
 			const tv map = v;
 
-			v.kind = LP_TV_NIL;
+			v = (tv){ .kind = LP_TV_NIL, .type = LP_TVT_ELEMENT };
 			for (uint32_t k = 0; k < map.list.n; k++)
 				if (map.list.keys[k].len == a[i].str.n && !memcmp(map.list.keys[k].s, a[i].str.s, a[i].str.n))
 					v = map.list.items[k];
-		} else if ((v.kind == LP_TV_STRING || v.kind == LP_TV_LIST) && a[i].kind == LP_TV_INT) {
-			if (a[i].i < 0 || (uint64_t)a[i].i >= len)
-				return lp_trun_fail(run, "error calling index: index out of range: %lld", (long long)a[i].i);
-			v = v.kind == LP_TV_LIST ? v.list.items[a[i].i] : tv_int((unsigned char)v.str.s[a[i].i]);
+		} else if (v.kind == LP_TV_LIST) {
+			int64_t at = take_index(run, &a[i], v.list.n, false, "index");
+
+			v = run->failed ? v : v.list.items[at];
+		} else if (v.kind == LP_TV_STRING) {
+			int64_t at = take_index(run, &a[i], v.str.n, false, "index");
+
+			v = run->failed ? v : (tv){ .kind = LP_TV_INT, .type = LP_TVT_UINT8, .i = (unsigned char)v.str.s[at] };
 		} else {
 			return lp_trun_fail(run, "error calling index: can't index item of type %s", lp_tv_type(&v));
 		}
@@ -211,61 +113,108 @@ static tv do_index(struct lp_trun *run, tv *a, uint32_t n, int op)
 
 static tv do_slice(struct lp_trun *run, tv *a, uint32_t n, int op)
 {
-	int64_t len = a[0].kind == LP_TV_STRING ? (int64_t)a[0].str.n : a[0].kind == LP_TV_LIST ? (int64_t)a[0].list.n : -1;
-	int64_t from = n > 1 ? lp_tv_int(&a[1]) : 0, to = n > 2 ? lp_tv_int(&a[2]) : len;
+	size_t len = a[0].kind == LP_TV_STRING ? a[0].str.n : a[0].list.n;
+	int64_t at[3] = { 0, (int64_t)len, (int64_t)len };
 
-	if (len < 0)
+	if (a[0].kind == LP_TV_NIL)
+		return lp_trun_fail(run, "error calling slice: slice of untyped nil");
+	if (a[0].kind != LP_TV_STRING && a[0].kind != LP_TV_LIST)
 		return lp_trun_fail(run, "error calling slice: can't slice item of type %s", lp_tv_type(&a[0]));
-	if (from < 0 || from > to || to > len)
-		return lp_trun_fail(run, "error calling slice: index out of range: %lld", (long long)(from < 0 || from > len ? from : to));
+	if (n > 4)
+		return lp_trun_fail(run, "error calling slice: too many slice indexes: %u", n - 1);
+	if (n > 3 && a[0].kind == LP_TV_STRING)
+		return lp_trun_fail(run, "error calling slice: cannot 3-index slice a string");
+	for (uint32_t i = 1; i < n; i++)
+		at[i - 1] = take_index(run, &a[i], len, true, "slice");
+	if (!run->failed && at[0] > at[1])
+		lp_trun_fail(run, "error calling slice: invalid slice index: %lld > %lld", (long long)at[0], (long long)at[1]);
+	if (!run->failed && at[1] > at[2])
+		lp_trun_fail(run, "error calling slice: invalid slice index: %lld > %lld", (long long)at[1], (long long)at[2]);
+	if (run->failed)
+		return a[0];
 	if (a[0].kind == LP_TV_STRING)
-		return tv_sub(&a[0], (size_t)from, (size_t)to);
-	a[0].list.items += from;
-	a[0].list.n = (uint32_t)(to - from);
+		return tv_sub(&a[0], (size_t)at[0], (size_t)at[1]);
+	a[0].list.items += at[0];
+	a[0].list.n = (uint32_t)(at[1] - at[0]);
 	return a[0];
 }
 
-/* -1, 0, 1; 2: not ordered; fails on types that do not compare. */
-static int compare(struct lp_trun *run, const tv *a, const tv *b, const char *name)
+static bool is_basic(const tv *v)
+{
+	return v->kind == LP_TV_STRING || v->kind == LP_TV_INT || v->kind == LP_TV_FLOAT || v->kind == LP_TV_BOOL;
+}
+
+/* Are a and b equal?  Fails on types that do not compare. */
+static bool equal(struct lp_trun *run, const tv *a, const tv *b, const char *name)
+{
+	bool maps = a->kind == LP_TV_MAP || a->kind == LP_TV_DATA, others = b->kind == LP_TV_MAP || b->kind == LP_TV_DATA;
+
+	if (a->kind == LP_TV_NIL || b->kind == LP_TV_NIL)
+		return a->kind == b->kind;
+	if ((is_basic(a) || is_basic(b)) && a->kind != b->kind)
+		return lp_trun_fail(run, "error calling %s: incompatible types for comparison", name), false;
+	switch (a->kind) {
+	case LP_TV_STRING: return a->str.n == b->str.n && !memcmp(a->str.s, b->str.s, a->str.n);
+	case LP_TV_INT: return a->i == b->i;
+	case LP_TV_FLOAT: return a->f == b->f;
+	case LP_TV_BOOL: return a->b == b->b;
+	default: break;
+	}
+	if (a->kind == LP_TV_TIME && b->kind == LP_TV_TIME)
+		return a->time.sec == b->time.sec && a->time.ns == b->time.ns && a->time.east == b->time.east && !a->time.zone == !b->time.zone;
+	if (a->kind != b->kind && !(maps && others))
+		lp_trun_fail(run, "error calling %s: non-comparable types %s, %s", name, lp_tv_type(a), lp_tv_type(b));
+	else
+		lp_trun_fail(run, "error calling %s: non-comparable type %s", name, lp_tv_type(a));
+	return false;
+}
+
+static bool less(struct lp_trun *run, const tv *a, const tv *b, const char *name)
 {
 	size_t n;
 	int c;
 
-	if (a->kind != b->kind) {
-		lp_trun_fail(run, "error calling %s: incompatible types for comparison", name);
-		return 2;
-	}
-	switch (a->kind) {
-	case LP_TV_STRING:
-		n = a->str.n < b->str.n ? a->str.n : b->str.n;
-		c = memcmp(a->str.s, b->str.s, n);
-		c = c ? c : (a->str.n > b->str.n) - (a->str.n < b->str.n);
-		return (c > 0) - (c < 0);
-	case LP_TV_INT: return (a->i > b->i) - (a->i < b->i);
-	case LP_TV_FLOAT: return isnan(a->f) || isnan(b->f) ? 2 : (a->f > b->f) - (a->f < b->f);
-	case LP_TV_BOOL: return a->b == b->b ? 0 : 2;
-	case LP_TV_TIME: return a->time.sec == b->time.sec && a->time.ns == b->time.ns ? 0 : 2;
-	case LP_TV_NIL: return 0;
-	default: lp_trun_fail(run, "error calling %s: non-comparable type %s", name, lp_tv_type(a)); return 2;
-	}
+	if (!is_basic(a) || !is_basic(b) || (a->kind == b->kind && a->kind == LP_TV_BOOL))
+		return lp_trun_fail(run, "error calling %s: invalid type for comparison", name), false;
+	if (a->kind != b->kind)
+		return lp_trun_fail(run, "error calling %s: incompatible types for comparison", name), false;
+	if (a->kind != LP_TV_STRING)
+		return a->kind == LP_TV_INT ? a->i < b->i : a->f < b->f;
+	n = a->str.n < b->str.n ? a->str.n : b->str.n;
+	c = memcmp(a->str.s, b->str.s, n);
+	return c < 0 || (!c && a->str.n < b->str.n);
 }
 
-static tv do_compare(struct lp_trun *run, tv *a, uint32_t n, int op)
+/* eq takes more than two: is the first one among the others? */
+static tv do_equal(struct lp_trun *run, tv *a, uint32_t n, int op)
 {
-	static const char *const names[] = { "eq", "ne", "lt", "le", "gt", "ge" };
-	int c = compare(run, &a[0], &a[1], names[op]);
+	bool found = false;
 
-	switch (op) {
-	case 0:
-		for (uint32_t i = 2; i < n && c && !run->failed; i++)
-			c = compare(run, &a[0], &a[i], "eq");
-		return tv_bool(!c);
-	case 1: return tv_bool(c != 0);
-	case 2: return tv_bool(c == -1);
-	case 3: return tv_bool(c == -1 || c == 0);
-	case 4: return tv_bool(c == 1);
-	default: return tv_bool(c == 1 || c == 0);
-	}
+	if (n < 2)
+		return lp_trun_fail(run, "error calling eq: missing argument for comparison");
+	for (uint32_t i = 1; i < n && !found && !run->failed; i++)
+		found = equal(run, &a[0], &a[i], op ? "ne" : "eq");
+	return tv_bool(found == !op);
+}
+
+static tv do_order(struct lp_trun *run, tv *a, uint32_t n, int op)
+{
+	static const char *const names[] = { "lt", "le", "gt", "ge" };
+	bool is_less = less(run, &a[0], &a[1], names[op]);
+
+	if (op == 0 || run->failed)
+		return tv_bool(is_less);
+	bool is_equal = !is_less && equal(run, &a[0], &a[1], names[op]);
+
+	/* As Go has it: greater is what is neither less nor equal, a NaN too. */
+	return tv_bool(op == 1 ? is_less || is_equal : op == 2 ? !is_less && !is_equal : !is_less);
+}
+
+static tv do_call(struct lp_trun *run, tv *a, uint32_t n, int op)
+{
+	if (a[0].kind == LP_TV_NIL)
+		return lp_trun_fail(run, "error calling call: call of nil");
+	return lp_trun_fail(run, "error calling call: non-function of type %s", lp_tv_type(&a[0]));
 }
 
 static tv do_not(struct lp_trun *run, tv *a, uint32_t n, int op)
@@ -285,18 +234,18 @@ static tv do_from_json(struct lp_trun *run, tv *a, uint32_t n, int op)
 
 /* ---- the table ------------------------------------------------------------------------------------ */
 
-/* types: one letter per argument, s string, i whole number, t time, . anything; "*" behind the last: any number more. */
+/* types: one letter per argument, s string, i int, f float, t time, . anything; "*" behind the last: any number more like it. */
 static const struct func {
 	const char *name, *types;
 	func_fn fn;
 	int op;
 } funcs[] = {
-	{ "and", ".*", NULL, 0 }, { "or", ".*", NULL, 0 }, { "not", ".", do_not, 0 },
-	{ "eq", "..*", do_compare, 0 }, { "ne", "..", do_compare, 1 }, { "lt", "..", do_compare, 2 }, { "le", "..", do_compare, 3 },
-	{ "gt", "..", do_compare, 4 }, { "ge", "..", do_compare, 5 },
-	{ "print", "*", do_print, 0 }, { "println", "*", do_print, 1 }, { "printf", "s*", do_printf, 0 },
-	{ "len", ".", do_len, 0 }, { "index", ".*", do_index, 0 }, { "slice", ".*", do_slice, 0 },
-	{ "html", "*", lp_tfunc_escape, 'h' }, { "js", "*", lp_tfunc_escape, 'j' }, { "urlquery", "*", lp_tfunc_urlencode, 0 },
+	{ "and", "..*", NULL, 0 }, { "or", "..*", NULL, 0 }, { "not", ".", do_not, 0 },
+	{ "eq", "..*", do_equal, 0 }, { "ne", "..", do_equal, 1 }, { "lt", "..", do_order, 0 }, { "le", "..", do_order, 1 },
+	{ "gt", "..", do_order, 2 }, { "ge", "..", do_order, 3 }, { "call", "..*", do_call, 0 },
+	{ "print", ".*", do_print, 0 }, { "println", ".*", do_print, 1 }, { "printf", "s.*", do_printf, 0 },
+	{ "len", ".", do_len, 0 }, { "index", "..*", do_index, 0 }, { "slice", "..*", do_slice, 0 },
+	{ "html", ".*", lp_tfunc_escape, 'h' }, { "js", ".*", lp_tfunc_escape, 'j' }, { "urlquery", ".*", lp_tfunc_escape, 'u' },
 	{ "__line__", "", lp_tfunc_line, 0 }, { "__timestamp__", "", lp_tfunc_timestamp, 0 },
 	{ "lower", "s", lp_tfunc_case, 'l' }, { "upper", "s", lp_tfunc_case, 'u' }, { "title", "s", lp_tfunc_case, 't' },
 	{ "ToLower", "s", lp_tfunc_case, 'l' }, { "ToUpper", "s", lp_tfunc_case, 'u' },
@@ -315,13 +264,13 @@ static const struct func {
 	{ "now", "", lp_tfunc_now, 0 }, { "unixEpoch", "t", lp_tfunc_epoch, 's' }, { "unixEpochMillis", "t", lp_tfunc_epoch, 'm' }, { "unixEpochNanos", "t", lp_tfunc_epoch, 'n' },
 	{ "unixToTime", "s", lp_tfunc_unix_to_time, 0 }, { "date", "s.", lp_tfunc_date, 0 }, { "toDate", "ss", lp_tfunc_to_date, 0 },
 	{ "toDateInZone", "sss", lp_tfunc_to_date, 1 },
-	{ "int", ".", do_number, 0 }, { "float64", ".", do_number, 1 },
-	{ "add", ".*", do_int, ADD }, { "sub", "..", do_int, SUB }, { "mul", ".*", do_int, MUL }, { "div", "..", do_int, DIV }, { "mod", "..", do_int, MOD },
-	{ "max", ".*", do_int, MAX }, { "min", ".*", do_int, MIN },
-	{ "addf", ".*", do_float, ADD }, { "subf", ".*", do_float, SUB }, { "mulf", ".*", do_float, MUL }, { "divf", ".*", do_float, DIV },
-	{ "maxf", ".*", do_float, MAX }, { "minf", ".*", do_float, MIN },
-	{ "ceil", ".", do_ceil, 0 }, { "floor", ".", do_ceil, 1 }, { "round", "..*", do_round, 0 },
-	{ "fromJson", "s", do_from_json, 0 }, { "default", ".*", do_default, 0 },
+	{ "int", ".", lp_tfunc_number, 'i' }, { "float64", ".", lp_tfunc_number, 'f' },
+	{ "add", ".*", lp_tfunc_int, '+' }, { "sub", "..", lp_tfunc_int, '-' }, { "mul", "..*", lp_tfunc_int, '*' }, { "div", "..", lp_tfunc_int, '/' },
+	{ "mod", "..", lp_tfunc_int, '%' }, { "max", "..*", lp_tfunc_int, 'M' }, { "min", "..*", lp_tfunc_int, 'm' },
+	{ "addf", ".*", lp_tfunc_decimal, '+' }, { "subf", "..*", lp_tfunc_decimal, '-' }, { "mulf", "..*", lp_tfunc_decimal, '*' },
+	{ "divf", "..*", lp_tfunc_decimal, '/' }, { "maxf", "..*", lp_tfunc_real, 'M' }, { "minf", "..*", lp_tfunc_real, 'm' },
+	{ "ceil", ".", lp_tfunc_real, 'c' }, { "floor", ".", lp_tfunc_real, 'f' }, { "round", ".if*", lp_tfunc_round, 0 },
+	{ "fromJson", "s", do_from_json, 0 }, { "default", "..*", do_default, 0 },
 	/* From here on: alert rules only. */
 	{ "humanize", ".", lp_tfunc_humanize, 'h' }, { "humanize1024", ".", lp_tfunc_humanize, '2' },
 	{ "humanizeDuration", ".", lp_tfunc_humanize, 'd' }, { "humanizePercentage", ".", lp_tfunc_humanize, '%' },
@@ -359,7 +308,8 @@ static bool fits(char type, const tv *v)
 {
 	switch (type) {
 	case 's': return v->kind == LP_TV_STRING;
-	case 'i': return v->kind == LP_TV_INT;
+	case 'i': return (v->kind == LP_TV_INT && v->type == LP_TVT_PLAIN) || (v->kind == LP_TV_FLOAT && v->type == LP_TVT_WHOLE);
+	case 'f': return v->kind == LP_TV_FLOAT || (v->kind == LP_TV_INT && v->type == LP_TVT_PLAIN);
 	case 't': return v->kind == LP_TV_TIME;
 	default: return true;
 	}
@@ -371,14 +321,16 @@ struct lp_tv lp_tfunc_call(struct lp_trun *run, int func, struct lp_tv *args, ui
 	size_t want = strlen(f->types);
 	bool more = want && f->types[want - 1] == '*';
 
-	want -= more;
+	want -= more ? 2 : 0;
 	if (n < want || (n > want && !more))
 		return lp_trun_fail(run, "wrong number of args for %s: want %s%zu got %u", f->name, more ? "at least " : "", want, n);
-	for (size_t i = 0; i < want; i++) {
-		if (fits(f->types[i], &args[i]))
+	for (size_t i = 0; i < n; i++) {
+		char type = f->types[i < want ? i : want];
+
+		if (fits(type, &args[i]))
 			continue;
-		return lp_trun_fail(run, "wrong type for value; expected %s; got %s",
-				    f->types[i] == 's' ? "string" : f->types[i] == 'i' ? "int" : "time.Time", lp_tv_type(&args[i]));
+		return lp_trun_fail(run, "wrong type for value; expected %s; got %s", type == 's' ? "string" : type == 'i' ? "int" : type == 'f' ? "float64" : "time.Time",
+				    lp_tv_type(&args[i]));
 	}
 	if (++run->steps > LP_TMPL_MAX_STEPS)
 		return lp_trun_fail(run, "template takes too many steps (limit %u)", LP_TMPL_MAX_STEPS);

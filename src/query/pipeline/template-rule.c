@@ -90,15 +90,15 @@ static void humanize_duration(struct lp_buf *out, double v)
 
 static void humanize_timestamp(struct lp_buf *out, double v)
 {
-	static const char layout[] = "2006-01-02 15:04:05.999999999 -0700 MST";
-
 	if (is_odd(v) || fabs(v) > 9e9) {
 		put_g(out, v, "");
 		return;
 	}
 	double whole = floor(v);
 
-	lp_gotime_format(out, (int64_t)whole, (int32_t)((v - whole) * 1e9), layout, sizeof layout - 1);
+	tv t = { .kind = LP_TV_TIME, .time = { .sec = (int64_t)whole, .ns = (int32_t)((v - whole) * 1e9) } };
+
+	lp_ttime_print(out, &t);
 }
 
 /* A number as Prometheus' convertToFloat takes it. */

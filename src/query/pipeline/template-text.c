@@ -1,9 +1,10 @@
-/* Templates: the functions over text, regular expressions, encodings, units and time.
+/* Templates: the functions over text, regular expressions, encodings and units.
  *
  * Guarantees: every result is bounded by LP_PIPELINE_MAX_OUTPUT; mistakes in arguments end the execution with a text.
  * Query threads. */
 #include "query/pipeline/template-private.h"
 
+#include "common/unicode.h"
 #include "common/utf8.h"
 #include "query/logql/units.h"
 #include "query/regex.h"
@@ -35,29 +36,42 @@ static const char *find(const tv *in, size_t from, const tv *what)
 
 /* ---- strings -------------------------------------------------------------------------------------- */
 
+/* The code point at s and its length; U+FFFD of length 1 for a byte that is none. */
+static uint32_t rune_at(const char *s, size_t n, unsigned *ret_len)
+{
+	unsigned len = lp_utf8_seq((const uint8_t *)s, n);
+
+	*ret_len = len ? len : 1;
+	return len ? lp_utf8_get((const uint8_t *)s, len) : 0xfffd;
+}
+
+/* Behind what a word begins, for title. */
+static bool separates(uint32_t cp)
+{
+	return cp < 0x80 ? !lp_unicode_word(cp) : !lp_unicode_word(cp) && lp_unicode_space(cp);
+}
+
+/* op: l lower, u upper, t title. */
 struct lp_tv lp_tfunc_case(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
 {
-	tv out = lp_tv_str(run, a[0].str.s, a[0].str.n);
-	char *s = (char *)out.str.s;
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+	uint32_t before = ' ';
+	unsigned len;
 
-	for (size_t i = 0; i < out.str.n && !run->failed; i++) {
-		unsigned char c = (unsigned char)s[i], next = i + 1 < out.str.n ? (unsigned char)s[i + 1] : 0;
-		bool start = !i || !((s[i - 1] >= 'a' && s[i - 1] <= 'z') || (s[i - 1] >= 'A' && s[i - 1] <= 'Z') || (s[i - 1] >= '0' && s[i - 1] <= '9') ||
-				     s[i - 1] == '_' || (s[i - 1] & 0x80));
+	for (size_t i = 0; i < a[0].str.n && !out.failed; i += len) {
+		uint32_t cp = rune_at(a[0].str.s + i, a[0].str.n - i, &len), to = cp;
+		uint8_t bytes[4];
 
-		if (op == 'l' && c >= 'A' && c <= 'Z')
-			s[i] |= 0x20;
-		if ((op == 'u' || (op == 't' && start)) && c >= 'a' && c <= 'z')
-			s[i] &= (char)~0x20;
-		/* Latin-1 letters: the two bytes differ in one bit as well. */
-		if (c == 0xc3 && next >= 0x80 && next <= 0xbe && next != 0x97 && next != 0xb7) {
-			if (op == 'l' && next < 0xa0)
-				s[i + 1] = (char)(next | 0x20);
-			if ((op == 'u' || (op == 't' && start)) && next >= 0xa0)
-				s[i + 1] = (char)(next & ~0x20);
-		}
+		if (op == 'l')
+			to = lp_unicode_lower(cp);
+		else if (op == 'u')
+			to = lp_unicode_upper(cp);
+		else if (separates(before))
+			to = lp_unicode_title(cp);
+		before = cp;
+		lp_buf_append(&out, bytes, lp_utf8_put(bytes, to));
 	}
-	return out;
+	return lp_tv_take(run, &out);
 }
 
 struct lp_tv lp_tfunc_trunc(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
@@ -116,21 +130,55 @@ struct lp_tv lp_tfunc_replace(struct lp_trun *run, struct lp_tv *a, uint32_t n, 
 	return op ? replace(run, &a[0], &a[1], &a[2], lp_tv_int(&a[3])) : replace(run, &a[2], &a[0], &a[1], -1);
 }
 
-/* op: 1 left, 2 right, 3 both. */
+static bool in_set(uint32_t cp, const char *set, size_t set_len)
+{
+	unsigned len;
+
+	for (size_t i = 0; i < set_len; i += len)
+		if (rune_at(set + i, set_len - i, &len) == cp)
+			return true;
+	return false;
+}
+
+/* Where the last character before `to` begins. */
+static size_t last_rune(const char *s, size_t to)
+{
+	size_t from = to - 1;
+	unsigned len;
+
+	while (from && to - from < 4 && ((unsigned char)s[from] & 0xc0) == 0x80)
+		from--;
+	(void)rune_at(s + from, to - from, &len);
+	return len == to - from ? from : to - 1;
+}
+
+/* op: 1 left, 2 right, 3 both.  set NULL: blanks. */
 static tv trim_set(const tv *in, const char *set, size_t set_len, int op)
 {
 	size_t from = 0, to = in->str.n;
+	unsigned len;
 
-	while ((op & 1) && from < to && memchr(set, in->str.s[from], set_len))
-		from++;
-	while ((op & 2) && to > from && memchr(set, in->str.s[to - 1], set_len))
-		to--;
+	while ((op & 1) && from < to) {
+		uint32_t cp = rune_at(in->str.s + from, to - from, &len);
+
+		if (set ? !in_set(cp, set, set_len) : !lp_unicode_space(cp))
+			break;
+		from += len;
+	}
+	while ((op & 2) && to > from) {
+		size_t last = last_rune(in->str.s, to);
+		uint32_t cp = rune_at(in->str.s + last, to - last, &len);
+
+		if (set ? !in_set(cp, set, set_len) : !lp_unicode_space(cp))
+			break;
+		to = last;
+	}
 	return tv_sub(in, from, to);
 }
 
 struct lp_tv lp_tfunc_trim_space(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
 {
-	return trim_set(&a[0], " \t\n\v\f\r", 6, 3);
+	return trim_set(&a[0], NULL, 0, 3);
 }
 
 struct lp_tv lp_tfunc_trim(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
@@ -362,6 +410,20 @@ struct lp_tv lp_tfunc_b64enc(struct lp_trun *run, struct lp_tv *a, uint32_t n, i
 	return lp_tv_take(run, &out);
 }
 
+/* At a sign that is no digit, `have` digits of a group behind it: SIZE_MAX if the text ends in right padding, or where it is wrong. */
+static size_t padding_fault(const tv *v, size_t i, unsigned have)
+{
+	size_t len = v->str.n, end = i + (have == 2 ? 2 : 1);
+
+	if (v->str.s[i] != '=' || have < 2)
+		return i;
+	if (end > len)
+		return len;
+	if (v->str.s[end - 1] != '=')
+		return i;
+	return end == len ? SIZE_MAX : end;
+}
+
 struct lp_tv lp_tfunc_b64dec(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
 {
 	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
@@ -375,10 +437,7 @@ struct lp_tv lp_tfunc_b64dec(struct lp_trun *run, struct lp_tv *a, uint32_t n, i
 		if (a[0].str.s[i] == '\n' || a[0].str.s[i] == '\r')
 			continue;
 		if (!p) {
-			bool padding = a[0].str.s[i] == '=' && have >= 2 && i + (have == 2 ? 2 : 1) == len && a[0].str.s[len - 1] == '=';
-
-			if (!padding)
-				bad = i;
+			bad = padding_fault(&a[0], i, have);
 			break;
 		}
 		acc = acc << 6 | (uint32_t)(p - b64);
@@ -432,54 +491,91 @@ struct lp_tv lp_tfunc_urldecode(struct lp_trun *run, struct lp_tv *a, uint32_t n
 	return lp_tv_take(run, &out);
 }
 
-struct lp_tv lp_tfunc_urlencode(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+static void put_url(struct lp_buf *out, const char *s, size_t n)
 {
-	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, text = { .max = LP_PIPELINE_MAX_OUTPUT };
-
-	for (uint32_t i = 0; i < n; i++)
-		lp_tv_print(&text, &a[i], run);
-	for (size_t i = 0; i < text.len; i++) {
-		uint8_t c = text.data[i];
+	for (size_t i = 0; i < n; i++) {
+		unsigned char c = (unsigned char)s[i];
 
 		if ((c >= '0' && c <= '9') || (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c && strchr("-_.~", c)))
-			lp_buf_byte(&out, c);
+			lp_buf_byte(out, c);
 		else if (c == ' ')
-			lp_buf_byte(&out, '+');
+			lp_buf_byte(out, '+');
 		else
-			lp_buf_printf(&out, "%%%02X", c);
+			lp_buf_printf(out, "%%%02X", c);
 	}
-	lp_buf_free(&text);
+}
+
+struct lp_tv lp_tfunc_urlencode(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
+
+	put_url(&out, a[0].str.s, a[0].str.n);
 	return lp_tv_take(run, &out);
 }
 
-/* html and js */
-struct lp_tv lp_tfunc_escape(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+static void put_html(struct lp_buf *out, const char *s, size_t n)
 {
-	static const char *const html[] = { "<&lt;", ">&gt;", "&&amp;", "\"&#34;", "'&#39;" };
-	static const char *const js[] = { "\\\\\\", "'\\'", "\"\\\"", "<\\u003C", ">\\u003E", "&\\u0026", "=\\u003D", "\n\\u000A", "\r\\u000D", "\t\\u0009" };
-	const char *const *table = op == 'h' ? html : js;
-	size_t entries = op == 'h' ? 5 : 10;
-	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, text = { .max = LP_PIPELINE_MAX_OUTPUT };
+	static const char *const signs[] = { "<&lt;", ">&gt;", "&&amp;", "\"&#34;", "'&#39;" };
 
-	for (uint32_t i = 0; i < n; i++)
-		lp_tv_print(&text, &a[i], run);
-	for (size_t i = 0; i < text.len; i++) {
+	for (size_t i = 0; i < n; i++) {
 		size_t k = 0;
 
-		while (k < entries && (uint8_t)table[k][0] != text.data[i])
+		while (k < 5 && signs[k][0] != s[i])
 			k++;
-		if (k < entries)
-			lp_buf_str(&out, table[k] + 1);
-		else if (op != 'h' && text.data[i] < 0x20)
-			lp_buf_printf(&out, "\\u%04X", text.data[i]);
+		if (k < 5)
+			lp_buf_str(out, signs[k] + 1);
+		else if (s[i])
+			lp_buf_byte(out, (uint8_t)s[i]);
 		else
-			lp_buf_byte(&out, text.data[i]);
+			lp_buf_str(out, "\xef\xbf\xbd");
 	}
+}
+
+static void put_js(struct lp_buf *out, const char *s, size_t n)
+{
+	static const char *const signs[] = { "\\\\\\", "'\\'", "\"\\\"", "<\\u003C", ">\\u003E", "&\\u0026", "=\\u003D" };
+	unsigned len;
+
+	for (size_t i = 0; i < n; i += len) {
+		uint32_t cp = rune_at(s + i, n - i, &len);
+		size_t k = 0;
+
+		while (k < 7 && (unsigned char)signs[k][0] != cp)
+			k++;
+		if (k < 7)
+			lp_buf_str(out, signs[k] + 1);
+		else if (cp < ' ' || (cp >= 0x80 && !lp_units_printable(cp)))
+			lp_buf_printf(out, "\\u%04X", cp);
+		else
+			lp_buf_append(out, s + i, len);
+	}
+}
+
+/* html, js and urlquery: the arguments as print joins them. */
+struct lp_tv lp_tfunc_escape(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
+{
+	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT }, text = { .max = LP_PIPELINE_MAX_OUTPUT };
+	bool text_before = true;
+
+	for (uint32_t i = 0; i < n; i++) {
+		bool is_text = a[i].kind == LP_TV_STRING || a[i].kind == LP_TV_NIL;
+
+		if (i && !is_text && !text_before)
+			lp_buf_byte(&text, ' ');
+		text_before = is_text;
+		lp_tv_print(&text, &a[i], run);
+	}
+	if (op == 'h')
+		put_html(&out, lp_buf_cstr(&text), text.len);
+	else if (op == 'j')
+		put_js(&out, lp_buf_cstr(&text), text.len);
+	else
+		put_url(&out, lp_buf_cstr(&text), text.len);
 	lp_buf_free(&text);
 	return lp_tv_take(run, &out);
 }
 
-/* ---- units and time ------------------------------------------------------------------------------- */
+/* ---- units ------------------------------------------------------------------------------- */
 
 struct lp_tv lp_tfunc_bytes(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
 {
@@ -494,88 +590,6 @@ struct lp_tv lp_tfunc_bytes(struct lp_trun *run, struct lp_tv *a, uint32_t n, in
 	if (lp_units_go_duration(a[0].str.s, a[0].str.n, &ns, NULL) == 0)
 		return tv_float((double)(ns / 1000000000) + (double)(ns % 1000000000) / 1e9);
 	return lp_trun_fail(run, "error calling duration: time: invalid duration \"%.*s\"", (int)(a[0].str.n > 100 ? 100 : a[0].str.n), a[0].str.s);
-}
-
-static tv tv_time(int64_t sec, int64_t ns)
-{
-	tv out = { .kind = LP_TV_TIME };
-
-	out.time.sec = sec + (ns < 0 ? -1 : 0);
-	out.time.ns = (int32_t)(ns < 0 ? ns + 1000000000 : ns);
-	return out;
-}
-
-struct lp_tv lp_tfunc_now(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
-{
-	struct timespec ts;
-
-	clock_gettime(CLOCK_REALTIME, &ts);
-	return tv_time(ts.tv_sec, ts.tv_nsec);
-}
-
-struct lp_tv lp_tfunc_epoch(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
-{
-	struct lp_buf out = { .max = 64 };
-	int64_t scale = op == 's' ? 1 : op == 'm' ? 1000 : 1000000000;
-
-	if (a[0].kind != LP_TV_TIME)
-		return lp_trun_fail(run, "wrong type for value; expected time.Time; got %s", lp_tv_type(&a[0]));
-	lp_buf_i64(&out, (int64_t)((uint64_t)a[0].time.sec * (uint64_t)scale + (uint64_t)(a[0].time.ns / (1000000000 / scale))));
-	return lp_tv_take(run, &out);
-}
-
-struct lp_tv lp_tfunc_unix_to_time(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
-{
-	char copy[32], *end;
-	long long v;
-
-	if (a[0].str.n >= sizeof copy)
-		return lp_trun_fail(run, "error calling unixToTime: unable to parse time");
-	memcpy(copy, a[0].str.s, a[0].str.n);
-	copy[a[0].str.n] = '\0';
-	errno = 0;
-	v = strtoll(copy, &end, 10);
-	if (!*copy || *end || errno)
-		return lp_trun_fail(run, "error calling unixToTime: unable to parse time '%s': strconv.ParseInt: parsing \"%s\": invalid syntax", copy, copy);
-	switch (a[0].str.n) {
-	case 5: return tv_time(v * 86400, 0);
-	case 10: return tv_time(v, 0);
-	case 13: return tv_time(v / 1000, v % 1000 * 1000000);
-	case 16: return tv_time(v / 1000000, v % 1000000 * 1000);
-	case 19: return tv_time(v / 1000000000, v % 1000000000);
-	default: return lp_trun_fail(run, "error calling unixToTime: unable to parse time '%s': unsupported length", copy);
-	}
-}
-
-struct lp_tv lp_tfunc_date(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
-{
-	struct lp_buf out = { .max = LP_PIPELINE_MAX_OUTPUT };
-	tv when = a[1];
-
-	if (when.kind == LP_TV_INT)
-		when = tv_time(a[1].i, 0);
-	else if (when.kind != LP_TV_TIME)
-		when = lp_tfunc_now(run, NULL, 0, 0);
-	lp_gotime_format(&out, when.time.sec, when.time.ns, a[0].str.s, a[0].str.n);
-	return lp_tv_take(run, &out);
-}
-
-/* op: 1 with a zone.  What does not parse is the zero time, year 1. */
-struct lp_tv lp_tfunc_to_date(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
-{
-	int64_t sec = -62135596800, zone = 0;
-	int32_t ns = 0;
-
-	if (lp_gotime_parse(a[0].str.s, a[0].str.n, a[1 + op].str.s, a[1 + op].str.n, &sec, &ns) && op)
-		zone = lp_gotime_zone(a[1].str.s, a[1].str.n, sec);
-	return tv_time(sec - zone, ns);
-}
-
-struct lp_tv lp_tfunc_timestamp(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)
-{
-	int64_t ts = run->data->state->ts_ns;
-
-	return tv_time(ts / 1000000000, ts % 1000000000);
 }
 
 struct lp_tv lp_tfunc_line(struct lp_trun *run, struct lp_tv *a, uint32_t n, int op)

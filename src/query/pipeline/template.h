@@ -14,6 +14,9 @@ void lp_template_free(struct lp_template **tmpl);
 /* Labels that the text names (.foo), for parser hints. */
 const struct lp_str *lp_template_fields(const struct lp_template *tmpl, unsigned *ret_n);
 
+/* Is the whole text the value of one label, {{.name}}? */
+bool lp_template_single(const struct lp_template *tmpl, struct lp_str *ret_name);
+
 struct lp_template_data {
 	struct lp_pipeline_state *state;        /* line, time, scratch memory */
 	const struct lp_entry *entries;         /* the labels, as they were when the stage began */

@@ -48,6 +48,8 @@ with Server() as s:
     s.query_range('{app="a"}', now - 1, now + 10**9)
     s.get('/loki/api/v1/labels')
     assert s.get('/nowhere').status == 404
+    # A request is counted behind its answer, and another worker may be asked meanwhile.
+    wait_for('the last count', lambda: '\nloki_handler_errors_total{endpoint="other",method="GET"} 1\n' in scrape(s).body.decode())
     r = scrape(s)
     assert r.headers['content-type'] == 'text/plain; version=0.0.4; charset=utf-8', r.headers
     types, before = parse(r.body.decode())

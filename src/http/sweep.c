@@ -2,7 +2,7 @@
  * h2o's is off and this looks at every connection twice a second: each phase has its own limit, and a transfer that
  * makes progress, however slow, is left alone.  A connection is never freed here: shutting the socket down makes h2o see
  * an end of file or a failed write, and h2o closes it.
- * It bounds the memory of bodies as well: h2o has a limit for one body, none for all.
+ * It bounds the memory of bodies as well: h2o has a limit for one body, none for all.  And it makes room when no connection is left.
  * Process: worker, event loop. */
 #include "http/worker.h"
 
@@ -13,6 +13,10 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
+
+/* While no connection is left, after this long without a request, or in one body, a connection may be closed. */
+#define CROWDED_IDLE_MS 1000
+#define CROWDED_BODY_MS 5000
 
 struct sweep {
 	struct lp_worker *worker;
@@ -75,6 +79,10 @@ static int look(h2o_req_t *req, void *arg)
 		progress = acknowledged(sock);
 	else
 		progress = conn->requests;
+	if (phase != conn->phase || conn->requests != conn->phase_requests) {
+		conn->phase_requests = conn->requests;
+		conn->phase_ms = sweep->now_ms;
+	}
 	if (phase != conn->phase || progress != conn->progress) {
 		conn->phase = phase;
 		conn->progress = progress;
@@ -159,6 +167,68 @@ void lp_sweep_bodies(struct lp_worker *worker)
 	bodies.excess = bodies.bytes - max;
 	bodies.at_least = bodies.bytes / bodies.n;
 	worker->conf.http1.callbacks.foreach_request(&worker->ctx, cut_body, &bodies);
+}
+
+/* ---- room for others ---- */
+
+struct crowd {
+	struct lp_worker *worker;
+	int64_t now_ms, at_least_ms;    /* cut those that are overdue for that long */
+	int64_t sum_ms;
+	size_t n, excess;               /* found; to be cut */
+};
+
+/* How much longer than others should have to wait for it the connection has had nothing to do, or a body to send; < 0: not. */
+static int64_t overdue_ms(const struct crowd *crowd, const h2o_req_t *req, h2o_socket_t *sock)
+{
+	const struct lp_conn *conn = sock->on_close.data;
+	enum lp_conn_phase phase = phase_of(req, sock);
+
+	if (conn->cut || phase != conn->phase)
+		return -1;
+	if (phase == LP_CONN_IDLE || phase == LP_CONN_HEAD)
+		return crowd->now_ms - conn->since_ms - CROWDED_IDLE_MS;
+	return phase == LP_CONN_BODY ? crowd->now_ms - conn->phase_ms - CROWDED_BODY_MS : -1;
+}
+
+static int add_overdue(h2o_req_t *req, void *arg)
+{
+	struct crowd *crowd = arg;
+	int64_t overdue = overdue_ms(crowd, req, req->conn->callbacks->get_socket(req->conn));
+
+	if (overdue >= 0) {
+		crowd->sum_ms += overdue;
+		crowd->n++;
+	}
+	return 0;
+}
+
+static int cut_overdue(h2o_req_t *req, void *arg)
+{
+	h2o_socket_t *sock = req->conn->callbacks->get_socket(req->conn);
+	struct crowd *crowd = arg;
+
+	if (!crowd->excess || overdue_ms(crowd, req, sock) < crowd->at_least_ms)
+		return 0;
+	crowd->excess--;
+	((struct lp_conn *)sock->on_close.data)->cut = true;
+	lp_stat_add(crowd->worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);
+	shutdown(h2o_socket_get_fd(sock), SHUT_RD);
+	return 0;
+}
+
+/* No connection is left: whoever holds some without asking for anything, or drips bodies, must not keep others out until a timeout.  An
+ * eighth goes at a time, of those that are overdue for longer than the average. */
+void lp_sweep_crowd(struct lp_worker *worker, int64_t now_ms)
+{
+	struct crowd crowd = { .worker = worker, .now_ms = now_ms };
+
+	worker->conf.http1.callbacks.foreach_request(&worker->ctx, add_overdue, &crowd);
+	if (!crowd.n)
+		return;
+	crowd.at_least_ms = crowd.sum_ms / (int64_t)crowd.n;
+	crowd.excess = (size_t)lp_worker_conf(worker)->server.max_connections / 8 + 1;
+	worker->conf.http1.callbacks.foreach_request(&worker->ctx, cut_overdue, &crowd);
 }
 
 /* ---- shutting down ---- */

@@ -80,6 +80,8 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 		lp_sweep_drain(worker);
 	else if (worker->conns < (size_t)lp_worker_conf(worker)->server.max_connections)
 		lp_server_accept(worker);       /* descriptors may be free again */
+	else
+		lp_sweep_crowd(worker, now_ms);
 	lp_sweep_bodies(worker);
 	if (now_ms - worker->swept_ms >= TICK_MS - FAST_TICK_MS / 2) {
 		worker->swept_ms = now_ms;

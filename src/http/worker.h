@@ -23,6 +23,8 @@ struct lp_conn {
 	int64_t since_ms;               /* of the phase, or of its last progress; monotonic */
 	uint64_t progress;              /* what is compared: body bytes, bytes acknowledged, requests */
 	uint64_t requests;              /* handled so far */
+	int64_t phase_ms;               /* begin of the phase in this request; monotonic */
+	uint64_t phase_requests;
 	int64_t started_ns;             /* of the request, 0 between requests; monotonic */
 	struct lp_trace trace;          /* of the request; sampled only while tracing is on */
 	uint32_t route;                 /* of the request: its row in lp_routestat_sum() */
@@ -131,6 +133,7 @@ void lp_server_stop_accepting(struct lp_worker *worker);
 void lp_sweep(struct lp_worker *worker, int64_t now_ms);
 void lp_sweep_bodies(struct lp_worker *worker);         /* keep bodies that are being received within server.max_body_memory */
 void lp_sweep_drain(struct lp_worker *worker);          /* close what is idle, end keep-alive of the rest */
+void lp_sweep_crowd(struct lp_worker *worker, int64_t now_ms);   /* at server.max_connections: make room */
 
 /* route.c */
 void lp_route_register(struct lp_worker *worker, h2o_pathconf_t *path);

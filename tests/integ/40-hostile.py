@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Hostile clients and bodies: each gets its documented answer and disturbs nobody."""
-import gzip, os, resource, socket, sys, time, zlib
+import gzip, os, resource, socket, sys, threading, time, zlib
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -101,6 +101,38 @@ with Server({'server.read_timeout': '2s', 'server.write_timeout': '2s', 'storage
     calm(s, '4000 idle connections')
     for c in idle:
         c.close()
+    # ---- more connections than are allowed, of clients that ask for nothing or never end asking: others get through
+    with Server({'server.max_connections': 50}, workers=1) as small:
+        small.start()
+        for first in (b'', b'GET /health HTTP/1.1\r\nHost: x\r\n'):
+            idle = [socket.create_connection(('127.0.0.1', small.port)) for _ in range(100)]
+            for c in idle:
+                c.sendall(first)
+            calm(small, 'crowd')
+            assert small.metric('logpulse_http_connections_cut_total') > 0
+            for c in idle:
+                c.close()
+        # ... and bodies that drip for ever
+        drip = [socket.create_connection(('127.0.0.1', small.port)) for _ in range(100)]
+        stop = threading.Event()
+
+        def drop():
+            while not stop.wait(0.3):
+                for c in drip:
+                    try:
+                        c.send(b' ')
+                    except OSError:
+                        pass            # it was cut
+        for c in drip:
+            c.sendall(b'POST /ingest HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n')
+        dropping = threading.Thread(target=drop)
+        dropping.start()
+        calm(small, 'dripping bodies')
+        stop.set()
+        dropping.join()
+        for c in drip:
+            c.close()
+        assert small.stop() == 0
     # ---- hostile queries
     for q in ('{', '{}', '{app=~"[invalid"}', '{app="x"} |~ "("', '{app="' + 'x' * 200000 + '"}', '(' * 50000, '{app=~"' + '(a{1000}){1000}' + '"}',
               '{app="much"} |~ "(y+)+$(y+)+z"'):

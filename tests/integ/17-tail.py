@@ -273,7 +273,8 @@ def memory():
             most = max(most, mb())
         wait_for('lines to be dropped', lambda: server.metric('logpulse_dropped_broadcasts_total') > 0)
         most = max(most, mb())
-        assert SLOW > 1 or most - base < 46, (base, most)
+        # A sanitizer keeps what was freed.
+        assert b'__asan_init' in open(BUILD + '/logpulse', 'rb').read() or most - base < 46, (base, most)
         for w in ws:
             w.sock.close()
     print('memory: %d MB for 10 MB of log and 200 queries' % (most - base))

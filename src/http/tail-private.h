@@ -16,6 +16,7 @@
 struct lp_tail_block {
 	struct lp_tails *tails;
 	unsigned refs;
+	int64_t made_ns;                /* monotonic; 0: not of the live part */
 	uint32_t entries;
 	uint32_t n_index;               /* Loki: entries that can be named when they are dropped */
 	struct lp_tail_entry *index;    /* labels_off: in data */

@@ -92,6 +92,7 @@ struct lp_tail_block *lp_tail_block_make(struct lp_tails *tails, const struct lp
 		begin = end;
 	}
 	block->entries = (uint32_t)entries;
+	block->made_ns = lp_clock_mono_ns();
 	atomic_fetch_add(&tails->block_bytes, block->len);
 	return block;
 }
@@ -545,11 +546,16 @@ void lp_tails_tick(struct lp_worker *worker, int64_t now_ms)
 {
 	struct lp_tails *tails = worker->tails;
 	h2o_linklist_t *node, *next;
+	uint64_t most = 0;
 
 	for (node = tails->clients.next; node != &tails->clients; node = next) {
+		const struct lp_tail_client *client = H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node);
+
 		next = node->next;
+		most = client->live.entries > most ? client->live.entries : most;
 		lp_tail_client_tick(H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node), now_ms);
 	}
+	lp_stat_set(worker->stat, LP_STAT_STREAM_QUEUE, most);
 	if (tails->histories >= HISTORIES_AT_ONCE)
 		cut_stalled(tails, now_ms);
 	start_waiting(tails);

@@ -162,7 +162,7 @@ static void on_written(h2o_socket_t *sock, const char *err)
 	lp_tail_client_unref(client);
 }
 
-static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t now_ms)
+static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t now_ns)
 {
 	struct lp_stat_row *stat = client->tails->worker->stat;
 	uint64_t entries = 0;
@@ -181,7 +181,7 @@ static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t
 
 		if (!queue->n && !client->history && (!client->history_wanted || client->history_over))
 			queue = &client->live;
-		if (!queue->n || queue->v[queue->first].due_ms > now_ms)
+		if (!queue->n || queue->v[queue->first].due_ms > now_ns / LP_NS_PER_MS)
 			break;
 		struct lp_tail_block *block = queue_take(queue);
 
@@ -191,6 +191,8 @@ static unsigned gather(struct lp_tail_client *client, h2o_iovec_t *bufs, int64_t
 		bufs[n++] = h2o_iovec_init(block->data, block->len);
 		bytes += block->len;
 		entries += block->entries;
+		if (block->made_ns && !client->delay_ms)
+			lp_stat_observe_us(stat, LP_STAT_BROADCAST_SECONDS, (uint64_t)(now_ns - block->made_ns) / 1000);
 	}
 	client->traced.sent += entries;
 	lp_stat_add(stat, LP_STAT_BROADCASTED_LINES, entries);
@@ -222,7 +224,7 @@ static void tell_lost(struct lp_tail_client *client)
 void lp_tail_client_pump(struct lp_tail_client *client)
 {
 	h2o_iovec_t bufs[LP_TAIL_GATHER + 1];
-	int64_t now_ms = lp_clock_mono_ms();
+	int64_t now_ns = lp_clock_mono_ns();
 	unsigned n;
 
 	if (!client->sock || client->writing)
@@ -233,11 +235,11 @@ void lp_tail_client_pump(struct lp_tail_client *client)
 		lp_tail_client_cut(client);
 		return;
 	}
-	n = gather(client, bufs, now_ms);
+	n = gather(client, bufs, now_ns);
 	if (!n)
 		return;
 	client->writing = true;
-	client->write_since_ms = now_ms;
+	client->write_since_ms = now_ns / LP_NS_PER_MS;
 	h2o_socket_write(client->sock, bufs, n, on_written);
 }
 

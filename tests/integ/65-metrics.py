@@ -3,6 +3,7 @@
 import os, re, signal, subprocess, sys, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
+from wsclient import *
 
 OPENMETRICS = 'application/openmetrics-text;version=1.0.0,text/plain;version=0.0.4;q=0.5,*/*;q=0.1'
 SAMPLE = re.compile(r'([a-zA-Z_:][\w:]*)(\{(?:[a-zA-Z_]\w*="(?:[^"\\\n]|\\[\\"n])*",?)*\})? (-?[0-9.e+-]+|NaN|[+-]Inf)$')
@@ -69,7 +70,8 @@ with Server() as s:
     assert any(k.startswith('logpulse_build_info{version="') for k in before)
     for name in ('lokiclone_broadcasted_lines_total', 'lokiclone_dropped_broadcasts_total', 'lokiclone_stream_clients_connected',
                  'lokiclone_chunks_stored_total', 'logpulse_chunks_stored_total', 'lokiclone_storage_bytes', 'lokiclone_uptime_seconds',
-                 'logpulse_dropped_broadcasts_total', 'logpulse_ingest_timeout_total', 'logpulse_stream_clients_connected'):
+                 'logpulse_dropped_broadcasts_total', 'logpulse_ingest_timeout_total', 'logpulse_stream_clients_connected',
+                 'logpulse_stream_queue_size', 'logpulse_broadcast_latency_seconds_bucket{le="+Inf"}'):
         assert name in before, name
     for p in ('master', 'writer', 'worker-0', 'worker-1'):
         for name in ('process_cpu_seconds_total', 'process_resident_memory_bytes', 'process_open_fds', 'process_start_time_seconds'):
@@ -114,4 +116,17 @@ with Server(options={'metrics.original_names': 'false'}) as s:
     text = scrape(s).body.decode()
     assert 'lokiclone_' not in text and 'loki_handler_' not in text and 'logpulse_ingested_lines_total 0\n' in text
     promtool(text)
+with Server(workers=1) as s:
+    s.start()
+    # What the original alert rules look at: lines on their way to a client, and how far behind one is that reads nothing.
+    with WebSocket(s.port, '/stream?app=live', rcvbuf=4096) as w:
+        w.recv()
+        assert s.push([({'app': 'live'}, [(now, 'x')])]).status == 204
+        w.recv()
+        assert s.metric('logpulse_broadcast_latency_seconds_count') == 1
+        assert 0 < s.metric('logpulse_broadcast_latency_seconds_sum') < 5 * SLOW
+        for i in range(40):
+            assert s.push([({'app': 'live'}, [(now + i * 100 + k, '%d ' % k + 'z' * 4000) for k in range(100)])]).status == 204
+        wait_for('a queue', lambda: s.metric('logpulse_stream_queue_size') > 100)
+    wait_for('no queue', lambda: s.metric('logpulse_stream_queue_size') == 0)
 done('metrics hold')

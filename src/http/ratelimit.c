@@ -113,19 +113,12 @@ static uint64_t key_of_address(const struct lp_worker *worker, const struct lp_a
 	return XXH3_64bits_withSeed(addr->bytes, n, lp_region_epoch(worker->proc->region));
 }
 
-static uint64_t key_of_request(const struct lp_worker *worker, const h2o_req_t *req, const struct lp_addr *addr, unsigned flags)
+static uint64_t key_of_request(const struct lp_worker *worker, const struct lp_addr *addr, unsigned flags)
 {
-	h2o_iovec_t v = { NULL, 0 };
-
-	/* Only a key that fits: others could be made up, one for each request. */
-	if (lp_worker_conf(worker)->rate_limit.by == LP_RATE_LIMIT_BY_KEY && worker->auth && flags & LP_RATE_AUTHORIZED) {
-		v = lp_request_header(req, "x-api-key");
-		if (!v.base)
-			v = lp_request_header(req, "authorization");
-	}
-	if (!v.base)
-		return key_of_address(worker, addr);
-	return XXH3_64bits_withSeed(v.base, v.len, ~lp_region_epoch(worker->proc->region));
+	/* The key that fitted, not the headers: a key can be sent in several, with one that is made up beside it. */
+	if (lp_worker_conf(worker)->rate_limit.by == LP_RATE_LIMIT_BY_KEY && worker->auth && flags & LP_RATE_AUTHORIZED)
+		return XXH3_64bits_withSeed(worker->key_hash, sizeof worker->key_hash, ~lp_region_epoch(worker->proc->region));
+	return key_of_address(worker, addr);
 }
 
 static void number_header(h2o_req_t *req, const char *name, int64_t v)
@@ -170,7 +163,7 @@ bool lp_ratelimit_pass(struct lp_worker *worker, h2o_req_t *req, unsigned flags)
 	}
 	if (!conf->rate_limit.enabled || flags & LP_RATE_EXEMPT || contains(&worker->limits.white, &addr))
 		return true;
-	state = lp_limiter_take(worker->proc->region, key_of_request(worker, req, &addr, flags), cost_ns,
+	state = lp_limiter_take(worker->proc->region, key_of_request(worker, &addr, flags), cost_ns,
 				cost_ns * (uint64_t)conf->rate_limit.burst, (uint64_t)lp_clock_mono_ns());
 	number_header(req, "x-ratelimit-limit", conf->rate_limit.requests_per_minute);
 	number_header(req, "x-ratelimit-remaining", (int64_t)(state.left_ns / cost_ns));

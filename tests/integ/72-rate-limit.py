@@ -62,6 +62,8 @@ with Server(options=dict(SLOWLY, **{'rate_limit.by': 'key', 'rate_limit.trusted_
     s.start()
     codes = [ask(s, '1.1.1.%d' % i, **{'X-API-Key': 'k'}).status for i in range(30)]
     assert codes[:20] == [200] * 20 and codes.count(429) >= 8, codes
+    for other in ({'Authorization': 'k'}, {'Authorization': 'bearer k'}, {'Authorization': 'Bearer k', 'X-API-Key': 'made up'}):
+        assert ask(s, '3.3.3.3', **other).status == 429, other
     codes = [ask(s, '2.2.2.2', **{'X-API-Key': 'guess%d' % i}).status for i in range(30)]
     assert codes[:20] == [401] * 20 and codes.count(429) >= 8, codes
 

@@ -77,6 +77,8 @@ struct lp_tailhub {
 	struct stream *streams;         /* open addressing */
 	uint32_t n_streams, size_streams;
 	struct seen seen;
+	struct lp_tombs *tombs;         /* delete requests, of the last round that had a repeat; NULL none */
+	bool tombs_asked;               /* in this round */
 	size_t open_bytes;              /* texts of the groups' frames */
 	bool *repeat;                   /* per row of the stream at hand */
 	size_t cap_repeat;
@@ -142,8 +144,58 @@ static struct lp_hash128 row_hash(const struct lp_follow_stream *s, uint32_t row
 	return (struct lp_hash128){ .lo = h.lo ^ s->hash.lo, .hi = h.hi ^ s->hash.hi };
 }
 
+/* Delete requests as they are now.  When they cannot be read, those of before: a line that comes once too seldom is stored all the same. */
+static void look_at_tombs(struct lp_tailhub *hub)
+{
+	const char *dir = lp_catalog_data_dir(hub->config.catalog);
+	struct lp_tombs *tombs = NULL;
+	uint64_t revision;
+
+	if (hub->tombs_asked || lp_deletes_revision(dir, &revision) < 0)
+		return;
+	hub->tombs_asked = true;
+	if (revision && hub->tombs && hub->tombs->deletes.revision == revision)
+		return;
+	if (revision && lp_tombs_load(dir, &tombs) < 0)
+		return;
+	lp_tombs_free(&hub->tombs);
+	hub->tombs = tombs;
+}
+
+/* The last request that took away what was there of this entry before the log file `file`. */
+static const struct lp_tomb *deleted_before(const struct lp_tailhub *hub, const struct lp_follow_stream *s, uint32_t row, uint32_t file)
+{
+	uint32_t len;
+	const char *line = lp_rows_line(&s->rows, row, &len);
+
+	for (uint32_t i = hub->tombs ? hub->tombs->n : 0; i > 0; i--) {
+		const struct lp_tomb *tomb = &hub->tombs->v[i - 1];
+
+		if (tomb->request.last_file < file && lp_tomb_entry(tomb, tomb->request.last_file, s->rows.ts[row], line, len) &&
+		    lp_tomb_stream(tomb, s->labels, s->labels_len))
+			return tomb;
+	}
+	return NULL;
+}
+
+/* Was it given out?  It is from now on.  One that was deleted and pushed again is another one, as in queries. */
+static bool is_repeat(struct lp_tailhub *hub, const struct lp_follow_stream *s, uint32_t row, uint32_t file)
+{
+	struct lp_hash128 h = row_hash(s, row);
+	const struct lp_tomb *tomb;
+
+	if (!seen_before(&hub->seen, h))
+		return false;
+	look_at_tombs(hub);
+	tomb = deleted_before(hub, s, row, file);
+	if (!tomb)
+		return true;
+	h.lo ^= (tomb->request.id + 1) * UINT64_C(0x9e3779b97f4a7c15);
+	return seen_before(&hub->seen, h);
+}
+
 /* Mark the rows that are repeats; -ENOMEM. */
-static int mark_repeats(struct lp_tailhub *hub, const struct lp_follow_stream *s)
+static int mark_repeats(struct lp_tailhub *hub, const struct lp_follow_stream *s, uint32_t file)
 {
 	if (s->rows.n > hub->cap_repeat) {
 		bool *p = realloc(hub->repeat, s->rows.n);
@@ -154,7 +206,7 @@ static int mark_repeats(struct lp_tailhub *hub, const struct lp_follow_stream *s
 		hub->cap_repeat = s->rows.n;
 	}
 	for (uint32_t i = 0; i < s->rows.n; i++)
-		hub->repeat[i] = seen_before(&hub->seen, row_hash(s, i));
+		hub->repeat[i] = is_repeat(hub, s, i, file);
 	return 0;
 }
 
@@ -321,7 +373,7 @@ static void take_record(struct lp_tailhub *hub, const struct lp_follow_record *r
 
 		if (stream && !stream->n)
 			continue;
-		if (!stream || mark_repeats(hub, &s) < 0) {
+		if (!stream || mark_repeats(hub, &s, LP_WALPOS_FILE(record->pos)) < 0) {
 			hub->config.events.lost(hub->config.events.ctx, s.rows.n);
 			continue;
 		}
@@ -335,6 +387,7 @@ static void run_to(struct lp_tailhub *hub, lp_walpos limit)
 {
 	struct lp_follow_record record;
 
+	hub->tombs_asked = false;
 	while (!atomic_load(&hub->stop) && lp_follow_next(hub->follow, limit, &record) > 0) {
 		take_record(hub, &record);
 		if (hub->open_bytes > OPEN_BYTES)
@@ -360,11 +413,12 @@ static void seed(struct lp_tailhub *hub, const struct group *group)
 		return;
 	lp_walpos limit = lp_follow_position(hub->follow);
 
+	hub->tombs_asked = false;
 	while (lp_follow_next(back, limit, &record) > 0)
 		for (uint32_t i = 0; i < record.head.streams; i++)
 			if (lp_follow_stream(&record, i, &s) == 0 && lp_tail_match(group->tail, s.labels, s.labels_len))
 				for (uint32_t row = 0; row < s.rows.n; row++)
-					(void)seen_before(&hub->seen, row_hash(&s, row));
+					(void)is_repeat(hub, &s, row, LP_WALPOS_FILE(record.pos));
 	lp_follow_close(&back);
 }
 
@@ -452,6 +506,7 @@ static void do_remove(struct lp_tailhub *hub, struct command *command)
 		lp_follow_close(&hub->follow);
 		streams_forget(hub);
 		seen_close(&hub->seen);
+		lp_tombs_free(&hub->tombs);
 	}
 }
 
@@ -601,6 +656,7 @@ void lp_tailhub_close(struct lp_tailhub **hub)
 	free(h->groups);
 	free(h->touched);
 	free(h->repeat);
+	lp_tombs_free(&h->tombs);
 	seen_close(&h->seen);
 	lp_follow_close(&h->follow);
 	pthread_cond_destroy(&h->asked);

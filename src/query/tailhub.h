@@ -10,7 +10,7 @@
  *
  * Entries that were pushed again (same stream, time, line and metadata) come once, as far as a memory of the last
  * LP_TAILHUB_SEEN entries that any tail's streams had reaches; it reaches back over the last LP_TAILHUB_BACK bytes of the log when
- * a query is new. */
+ * a query is new.  What a delete request took away and was pushed again afterwards is not a repeat. */
 #ifndef LP_QUERY_TAILHUB_H
 #define LP_QUERY_TAILHUB_H
 

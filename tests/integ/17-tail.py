@@ -67,6 +67,20 @@ def loki(server):
         assert w.entries(2) == [(T0 + 259, '<259>', {'n': '259'}), (T0 + 260, '<260>', {'n': '260'})]
         push(server, 'a', 261, 1)
         assert w.entries(1) == [(T0 + 261, '<261>', {'n': '261'})]
+    # Deleted lines are not in a history; pushed again they are new, in live tails as in queries, and once.
+    assert server.push([({'app': 'del'}, [(T0, 'secret 0'), (T0 + 1, 'kept 1')])]).status == 204
+    with tail(server, '{app="del"}') as before:
+        assert numbers(before.entries(2)) == [0, 1]
+        assert server.post('/loki/api/v1/delete?' + urllib.parse.urlencode({'query': '{app="del"} |= "secret"', 'start': T0 // 10**9 - 60}), b'').status == 204
+        with tail(server, '{app="del"}') as after:
+            assert numbers(after.entries(1)) == [1]
+            for i in (2, 3):
+                again = [(T0, 'secret 0'), (T0 + 1, 'kept 1'), (T0 + i, 'new %d' % i)]
+                assert server.push([({'app': 'del'}, again)]).status == 204
+            stored = [v[1] for v in server.query_range('{app="del"}', T0, T0 + 10)[0]['values']]
+            assert stored == ['secret 0', 'kept 1', 'new 2', 'new 3'], stored
+            for w in (before, after):
+                assert numbers(w.entries(3)) == [0, 2, 3]
     # since: as with queries.
     old = [({'app': 's'}, [(T0 - 7200 * 10**9, 's 0'), (T0, 's 1')])]
     assert server.push(old).status == 204

@@ -43,6 +43,7 @@ struct lp_tail_group {
 	size_t users;                   /* clients that have it as group or joining */
 	bool original, categorize;
 	bool tenants;                   /* a list */
+	bool stale;                     /* made under a configuration before the last reload: nobody new joins */
 	char *tenant, *text;            /* NUL-terminated as well */
 	size_t tenant_len, text_len;
 };

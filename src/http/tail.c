@@ -207,7 +207,7 @@ static struct lp_tail_group *group_find(struct lp_tails *tails, const struct lp_
 	for (h2o_linklist_t *node = tails->groups.next; node != &tails->groups; node = node->next) {
 		struct lp_tail_group *g = H2O_STRUCT_FROM_MEMBER(struct lp_tail_group, link, node);
 
-		if (g->original == spec->original && g->tenants == spec->tenants && g->categorize == spec->categorize && g->text_len == spec->text_len &&
+		if (!g->stale && g->original == spec->original && g->tenants == spec->tenants && g->categorize == spec->categorize && g->text_len == spec->text_len &&
 		    g->tenant_len == spec->tenant_len && memcmp(g->text, spec->text, spec->text_len) == 0 &&
 		    memcmp(g->tenant, spec->tenant, spec->tenant_len) == 0)
 			return g;
@@ -562,6 +562,15 @@ void lp_tails_tick(struct lp_worker *worker, int64_t now_ms)
 	/* A thousand clients are written to ten times a second, a few a hundred times. */
 	if (tails->hub)
 		lp_tailhub_pace(tails->hub, PACE_MS + (uint32_t)(tails->n_clients / 10));
+}
+
+void lp_tails_reload(struct lp_worker *worker)
+{
+	struct lp_tails *tails = worker->tails;
+
+	/* Labels that nobody sent are as the configuration says; a history asks the new one. */
+	for (h2o_linklist_t *node = tails->groups.next; node != &tails->groups; node = node->next)
+		H2O_STRUCT_FROM_MEMBER(struct lp_tail_group, link, node)->stale = true;
 }
 
 bool lp_tails_pending(const struct lp_worker *worker)

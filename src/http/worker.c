@@ -138,6 +138,7 @@ static void reload(struct lp_worker *worker)
 	}
 	lp_ratelimit_load(worker);
 	lp_tracing_load(worker);
+	lp_tails_reload(worker);
 	lp_server_tls(worker);
 	lp_log(LP_INFO, "configuration reloaded");
 }

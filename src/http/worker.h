@@ -195,6 +195,7 @@ bool lp_queries_ready(struct lp_worker *worker);
 
 /* tail.c */
 int lp_tails_open(struct lp_worker *worker);            /* once, with the loop */
+void lp_tails_reload(struct lp_worker *worker);         /* the configuration is new */
 void lp_tails_tick(struct lp_worker *worker, int64_t now_ms);
 bool lp_tails_pending(const struct lp_worker *worker);
 void lp_tails_drain(struct lp_worker *worker);          /* say goodbye to all */

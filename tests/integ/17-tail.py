@@ -294,8 +294,36 @@ def memory():
     print('memory: %d MB for 10 MB of log and 200 queries' % (most - base))
 
 
+# After a reload who comes sees live what history shows, also beside one who was there before and asks the same.
+def reloaded():
+    with tempfile.TemporaryDirectory() as d, Server(options={'limits.discover_log_levels': None}, workers=1) as server:
+        def configure(levels):
+            with open(d + '/conf', 'w') as f:
+                f.write('limits: {discover_log_levels: %s}\n' % levels)
+        argv = server.argv
+        server.argv = lambda: argv() + ['--config', d + '/conf']
+        configure('true')
+        server.start()
+        push(server, 'r', 0, 1)
+        with tail(server, '{app="r"}') as old:
+            assert old.entries(1) == [(T0, 'r 0', {'app': 'r', 'detected_level': 'unknown'})]
+            configure('false')
+            server.proc.send_signal(signal.SIGHUP)
+            wait_for('the reload', lambda: 'worker-0' in ''.join(l for l in open(server.log_path) if 'configuration reloaded' in l))
+            with tail(server, '{app="r"}') as new:
+                assert new.entries(1) == [(T0, 'r 0', {'app': 'r'})]
+                push(server, 'r', 1, 1)
+                assert new.entries(1) == [(T0 + 1, 'r 1', {'app': 'r'})]
+            assert numbers(old.entries(1)) == [1]
+            # Nothing of this ends a tail; the end of the server does.
+            server.proc.send_signal(signal.SIGTERM)
+            closed(old, 1001)
+    print('reloaded: history and live agree')
+
+
 crowd()
 memory()
+reloaded()
 with Server(options={'streaming.max_clients': 40}).start() as server:
     loki(server)
     loki_refusals(server)

@@ -24,6 +24,7 @@
 #define ENGINE_NICE 10
 #define VIEW_MS 200                     /* between two views, at least */
 #define OPEN_RETRY_MS 500
+#define AWAY_NS (5 * LP_NS_PER_SEC)     /* between two ticks: there are two a second */
 #define LOOK_MS 100                     /* another module may be woken by every commit: files and alerts are looked at less often */
 
 /* ---- the engine's side ---- */
@@ -252,6 +253,20 @@ static int64_t start_due(struct lp_rules *rules, int64_t now_ns)
 
 /* ---- the module ---- */
 
+/* The clock was set, or this process was stopped. */
+static void watch_clock(struct lp_rules *rules, int64_t now_ns)
+{
+	int64_t away_ns = rules->now_ns ? now_ns - rules->now_ns : 0;
+
+	rules->now_ns = now_ns;
+	if (away_ns >= 0 && away_ns < AWAY_NS)
+		return;
+	lp_log(LP_WARN, "rules: time that nobody looked at does not count seconds=%" PRId64, away_ns / LP_NS_PER_SEC);
+	for (uint32_t i = 0; i < rules->live.n; i++)
+		for (uint32_t k = 0; k < rules->live.runs[i].group->n_rules; k++)
+			lp_rule_away(&rules->live.runs[i].states[k], away_ns);
+}
+
 static bool ready(struct lp_rules *rules)
 {
 	const struct lp_proc *proc = rules->notify->proc;
@@ -298,6 +313,7 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 
 	bool look = now_ms - rules->looked_ms >= LOOK_MS;
 
+	watch_clock(rules, now_ns);
 	if (look && lp_rulestore_generation(rules->dir) != rules->generation)
 		(void)lp_rules_load_all(rules, false);
 	collect_done(rules);

@@ -351,6 +351,18 @@ static void after_restart(const struct lp_rule_group *group, struct lp_rule_stat
 			alert->active_ns += gap_ns;
 }
 
+void lp_rule_away(struct lp_rule_state *state, int64_t away_ns)
+{
+	for (struct lp_alert *alert = state->alerts; alert; alert = alert->next) {
+		if (alert->state == LP_ALERT_PENDING && !state->restored)       /* after_restart() does it for those */
+			alert->active_ns += away_ns;
+		if (alert->keep_since_ns)
+			alert->keep_since_ns += away_ns;
+		if (alert->told_ns && away_ns < 0)
+			alert->told_ns += away_ns;
+	}
+}
+
 static int record(struct step *s, struct lp_rule_state *state, const struct made *all, uint32_t n)
 {
 	struct lp_vector vector = { .n = n };

@@ -8,7 +8,7 @@
  *
  * The steps are those of Prometheus' rules/alerting.go, with three differences, all of them so that nobody misses an incident: a
  * resolved alert stays until lp_alert_told() says that its end is in somebody's hands; an evaluation over its limit changes nothing
- * instead of forgetting all alerts; time in which nobody evaluated (a restart) does not count as held. */
+ * instead of forgetting all alerts; time in which nobody evaluated (a restart, a jump of the clock) does not count as held. */
 #ifndef LP_RULES_EVAL_H
 #define LP_RULES_EVAL_H
 
@@ -56,6 +56,10 @@ int lp_rule_step(const struct lp_rule_group *group, const struct lp_rule *rule, 
 		 const struct lp_vector *vector, const char *external_url, struct lp_buf *error);
 /* Note the outcome of an evaluation (of lp_rule_step or of the query before it); error NULL: it went well. */
 void lp_rule_note(struct lp_rule_state *state, int64_t now_ns, int64_t took_ns, const char *error);
+
+/* So much time passed without anybody looking (a stopped process, a clock that was set; back: negative).  It does not count as held or as
+ * missing, and what was told in a future that is not coming is told again in time. */
+void lp_rule_away(struct lp_rule_state *state, int64_t away_ns);
 
 /* Must it be told (again)?  A firing one every resend_ns. */
 bool lp_alert_due(const struct lp_alert *alert, int64_t now_ns, int64_t resend_ns);

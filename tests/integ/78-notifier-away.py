@@ -75,6 +75,7 @@ webhooks:
     assert s.post('/alerts', {'name': 'Later', 'query': '{job="crash"}', 'condition': 'gt', 'threshold': 0, 'duration': '1h'}).status == 201
     os.kill(old, signal.SIGCONT)
     wait_for('the mark to go', lambda: 'warnings' not in view())
+    assert 'time that nobody looked at does not count seconds=' in open(s.log_path).read()
     wait_for('the rule made meanwhile', lambda: [b for b in stub.of('/alerts') if b['rule'] == 'Later'])
 
     # ---- killed

@@ -246,6 +246,31 @@ START_TEST(downtime_is_not_time_held)
 }
 END_TEST
 
+START_TEST(a_jump_of_the_clock_is_not_time_held)
+{
+	ck_assert_int_eq(load(RULE), 0);
+	step(0, &TWO);
+	step(10, &TWO);
+	lp_rule_away(&state, 960 * SEC);
+	step(980, &TWO);
+	ck_assert_int_eq(state.alerts->state, LP_ALERT_PENDING);
+	step(990, &TWO);
+	ck_assert_int_eq(state.alerts->state, LP_ALERT_FIRING);
+	lp_alert_told(&state, state.alerts, T0 + 990 * SEC);
+	/* Back by an hour: told again after a minute, not after an hour and a minute. */
+	lp_rule_away(&state, -3600 * SEC);
+	ck_assert(!lp_alert_due(state.alerts, T0 - 2560 * SEC, 60 * SEC));
+	ck_assert(lp_alert_due(state.alerts, T0 - 2550 * SEC, 60 * SEC));
+	ck_assert_int_eq(state.alerts->fired_ns, T0 + 990 * SEC);       /* the incident stays the same */
+	/* Missing for a second before it jumps: keep_firing_for goes on from there. */
+	step(-2540, NULL);
+	ck_assert_int_eq(state.alerts->state, LP_ALERT_FIRING);
+	lp_rule_away(&state, 7200 * SEC);
+	step(-2539 + 7200, NULL);
+	ck_assert_int_eq(state.alerts->state, LP_ALERT_FIRING);
+}
+END_TEST
+
 START_TEST(labels_make_another_alert)
 {
 	ck_assert_int_eq(load(RULE), 0);
@@ -411,6 +436,7 @@ int main(void)
 	tcase_add_test(tcase, original_file_is_read);
 	tcase_add_loop_test(tcase, life_of_an_alert, 0, 256);
 	tcase_add_test(tcase, downtime_is_not_time_held);
+	tcase_add_test(tcase, a_jump_of_the_clock_is_not_time_held);
 	tcase_add_test(tcase, labels_make_another_alert);
 	tcase_add_test(tcase, failures_change_nothing);
 	tcase_add_test(tcase, recording_rule_keeps_its_series);

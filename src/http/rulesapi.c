@@ -585,73 +585,108 @@ static void put_metric_label(struct lp_buf *out, const char *name, const char *v
 	lp_buf_byte(out, '"');
 }
 
-struct recorded {
-	const struct lp_view_rule *rule;
-	const char *tenant;
+struct series {
+	const char *name, *text;        /* text: with its labels, as it is shown */
+	size_t at;                      /* of the text in the buffer, while that grows */
+	double value;
 	uint32_t order;
 };
 
-static int by_metric(const void *a, const void *b)
-{
-	const struct recorded *x = a, *y = b;
-	int c = strcmp(x->rule->name, y->rule->name);
+struct recorded {
+	struct lp_buf texts;
+	struct series *all;
+	uint32_t n, cap;
+	bool tenants;                   /* are shown */
+};
 
+/* Families stay together, equal series meet. */
+static int by_series(const void *a, const void *b)
+{
+	const struct series *x = a, *y = b;
+	int c = strcmp(x->name, y->name);
+
+	if (!c)
+		c = strcmp(x->text, y->text);
 	return c ? c : x->order < y->order ? -1 : x->order > y->order;
 }
 
-static void put_series(struct lp_buf *out, const struct recorded *it, const struct lp_sample *sample, bool tenants)
+static void put_series(struct recorded *r, const char *name, const char *tenant, const struct lp_sample *sample)
 {
 	bool comma = false;
 
-	lp_buf_str(out, it->rule->name);
-	if (tenants)
-		put_metric_label(out, "tenant", it->tenant, &comma);
+	lp_buf_str(&r->texts, name);
+	if (r->tenants)
+		put_metric_label(&r->texts, "tenant", tenant, &comma);
 	for (uint32_t i = 0; i < sample->n_labels; i++)
-		if (lp_rules_label_name(sample->labels[i].name, false) && !(tenants && !strcmp(sample->labels[i].name, "tenant")))
-			put_metric_label(out, sample->labels[i].name, sample->labels[i].value, &comma);
-	lp_buf_str(out, comma ? "} " : " ");
-	lp_jsonw_double(out, sample->value);
-	lp_buf_byte(out, '\n');
+		if (lp_rules_label_name(sample->labels[i].name, false) && !(r->tenants && !strcmp(sample->labels[i].name, "tenant")))
+			put_metric_label(&r->texts, sample->labels[i].name, sample->labels[i].value, &comma);
+	if (comma)
+		lp_buf_byte(&r->texts, '}');
+	lp_buf_byte(&r->texts, 0);
+}
+
+/* False: no memory for more. */
+static bool take_rule(struct recorded *r, const struct lp_view_rule *rule, const char *tenant)
+{
+	for (uint32_t k = 0; rule->recording && k < rule->vector.n; k++) {
+		if (r->n == r->cap) {
+			struct series *more = realloc(r->all, (r->cap ? r->cap * 2 : 64) * sizeof *more);
+
+			if (!more)
+				return false;
+			r->all = more;
+			r->cap = r->cap ? r->cap * 2 : 64;
+		}
+		r->all[r->n] = (struct series){ .name = rule->name, .at = r->texts.len, .value = rule->vector.samples[k].value, .order = r->n };
+		put_series(r, rule->name, tenant, &rule->vector.samples[k]);
+		if (r->texts.failed)
+			return false;
+		r->n++;
+	}
+	return true;
+}
+
+/* Two rules may record the same series: it is told once, or a scraper would refuse the page. */
+static uint64_t write_series(const struct recorded *r, uint64_t max, struct lp_buf *out)
+{
+	uint64_t shown = 0;
+
+	for (uint32_t i = 0; i < r->n && shown < max; i++) {
+		const struct series *it = &r->all[i];
+		bool first = i == 0 || strcmp(it->name, it[-1].name);
+
+		if (!first && !strcmp(it->text, it[-1].text))
+			continue;
+		if (first)
+			lp_buf_printf(out, "# HELP %s Recording rule\n# TYPE %s gauge\n", it->name, it->name);
+		lp_buf_str(out, it->text);
+		lp_buf_byte(out, ' ');
+		lp_jsonw_double(out, it->value);
+		lp_buf_byte(out, '\n');
+		shown++;
+	}
+	return r->n - shown;
 }
 
 void lp_rules_metrics(struct lp_worker *worker, struct lp_buf *out)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
+	struct recorded r = { .tenants = conf->tenants.enabled };
 	struct lp_view *view = lp_rules_view(worker);
-	struct recorded *all = NULL;
-	uint32_t n = 0, cap = 0;
-	uint64_t left = (uint64_t)conf->rules.max_recorded_series, dropped = 0;
+	bool more = true;
 
-	for (const struct lp_view_group *group = view ? view->groups : NULL; group; group = group->next)
-		for (const struct lp_view_rule *rule = group->rules; rule; rule = rule->next) {
-			if (!rule->recording || !rule->vector.n)
-				continue;
-			if (n == cap) {
-				struct recorded *more = realloc(all, (cap = cap ? cap * 2 : 16) * sizeof *more);
+	for (const struct lp_view_group *group = view ? view->groups : NULL; group && more; group = group->next)
+		for (const struct lp_view_rule *rule = group->rules; rule && more; rule = rule->next)
+			more = take_rule(&r, rule, group->tenant);
+	for (uint32_t i = 0; i < r.n; i++)
+		r.all[i].text = (const char *)r.texts.data + r.all[i].at;
+	if (r.n)
+		qsort(r.all, r.n, sizeof *r.all, by_series);
+	uint64_t left = write_series(&r, (uint64_t)conf->rules.max_recorded_series, out);
 
-				if (!more)
-					break;
-				all = more;
-			}
-			all[n] = (struct recorded){ rule, group->tenant, n };
-			n++;
-		}
-	if (n)
-		qsort(all, n, sizeof *all, by_metric);
-	for (uint32_t i = 0; i < n; i++) {
-		if (left && (i == 0 || strcmp(all[i].rule->name, all[i - 1].rule->name)))
-			lp_buf_printf(out, "# HELP %s Recording rule\n# TYPE %s gauge\n", all[i].rule->name, all[i].rule->name);
-		for (uint32_t k = 0; k < all[i].rule->vector.n; k++) {
-			if (left) {
-				put_series(out, &all[i], &all[i].rule->vector.samples[k], conf->tenants.enabled);
-				left--;
-			} else {
-				dropped++;
-			}
-		}
-	}
-	lp_buf_printf(out, "# HELP logpulse_recorded_series_left_out Series of recording rules over rules.max_recorded_series\n"
-		      "# TYPE logpulse_recorded_series_left_out gauge\nlogpulse_recorded_series_left_out %llu\n", (unsigned long long)dropped);
-	free(all);
+	lp_buf_printf(out, "# HELP logpulse_recorded_series_left_out Series of recording rules over rules.max_recorded_series, or recorded twice\n"
+		      "# TYPE logpulse_recorded_series_left_out gauge\nlogpulse_recorded_series_left_out %llu\n", (unsigned long long)left);
+	free(r.all);
+	lp_buf_free(&r.texts);
 	lp_view_free(&view);
 }

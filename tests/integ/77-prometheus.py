@@ -98,6 +98,9 @@ groups:
     interval: 1s
     limit: 1
     rules: [{alert: Broken, expr: 'sum by (app) (count_over_time({app=~".+"}[1h])) > 0'}]
+  - name: again
+    interval: 1s
+    rules: [{record: app_lines, expr: 'sum by (app, k8s_namespace) (count_over_time({app=~".+"}[1h]))', labels: {kind: 'a "b" \\'}}]
 ''')
     s.options.update({'webhooks_file': s.tmp + '/webhooks.yaml', 'rules.files': s.tmp + '/rules.yaml', 'limits.max_line_size': '100KB',
                       'metrics.k8s_series': '10'})
@@ -112,6 +115,7 @@ scrape_configs:
     traffic(s)
     wait_for('both web hooks', lambda: s.metric('logpulse_webhook_failed_total') and s.metric('logpulse_webhook_sent_total'))
     wait_for('the recorded series', lambda: s.metric('app_lines') is not None)
+    wait_for('those of another rule, which are the same', lambda: s.metric('logpulse_recorded_series_left_out') >= 1)
     texts = {path: s.get(path).body.decode() for path in ('/metrics', '/prometheus-metrics')}
     for path, text in texts.items():
         out = tool('check', 'metrics', input=text)

@@ -308,6 +308,34 @@ static int load_rule(struct lp_rule_loader *loader, const struct lp_yaml_node *n
 	return r < 0 ? r : lp_rule_append(loader, group, rule);
 }
 
+/* The group's labels, unless the rule has its own of the name. */
+static int add_labels(struct lp_rule_loader *loader, struct lp_rule *rule, const struct lp_yaml_node *map)
+{
+	struct lp_rule_text *more = NULL, *all;
+	uint32_t n_more = 0, n = rule->n_labels;
+	int r = lp_rule_texts(loader, map, false, &more, &n_more);
+
+	if (r < 0 || !n_more)
+		return r;
+	all = lp_arena_alloc(&loader->set->arena, (n + n_more) * sizeof *all);
+	if (!all)
+		return lp_rule_no_memory(loader);
+	if (n)
+		memcpy(all, rule->labels, n * sizeof *all);
+	for (uint32_t i = 0; i < n_more; i++) {
+		uint32_t k = 0;
+
+		while (k < rule->n_labels && strcmp(rule->labels[k].name, more[i].name))
+			k++;
+		if (k == rule->n_labels)
+			all[n++] = more[i];
+	}
+	lp_rule_texts_sort(all, n);
+	rule->labels = all;
+	rule->n_labels = n;
+	return 0;
+}
+
 static int load_rules(struct lp_rule_loader *loader, const struct lp_yaml_node *list, struct lp_rule_group *group)
 {
 	if (list->kind == LP_YAML_SCALAR && list->null)
@@ -342,6 +370,7 @@ static int group_name(struct lp_rule_loader *loader, const struct lp_yaml_node *
 
 static int load_group(struct lp_rule_loader *loader, const struct lp_yaml_node *node)
 {
+	const struct lp_yaml_node *labels = NULL;
 	struct lp_rule_group *group;
 	const char *name = NULL;
 	int r = group_name(loader, node, &name);
@@ -368,6 +397,8 @@ static int load_group(struct lp_rule_loader *loader, const struct lp_yaml_node *
 			group->own_interval = ms != 0;
 		} else if (!strcmp(it->key, "query_offset")) {
 			r = lp_rule_duration(loader, it, &group->query_offset_ms);
+		} else if (!strcmp(it->key, "labels")) {
+			labels = it;
 		} else if (!strcmp(it->key, "limit")) {
 			r = whole_number(loader, it, &group->limit);
 		} else if (!strcmp(it->key, "rules")) {
@@ -376,6 +407,8 @@ static int load_group(struct lp_rule_loader *loader, const struct lp_yaml_node *
 			r = lp_rule_refuse(loader, it->line, "unknown field %.64s in a rule group", it->key);
 		}
 	}
+	for (struct lp_rule *rule = labels ? group->rules : NULL; rule && r == 0; rule = rule->next)
+		r = add_labels(loader, rule, labels);
 	return r;
 }
 

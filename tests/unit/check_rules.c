@@ -68,6 +68,24 @@ START_TEST(file_is_read_and_printed)
 }
 END_TEST
 
+START_TEST(labels_of_a_group_are_those_of_its_rules)
+{
+	ck_assert_int_eq(load("groups:\n- name: g\n  labels: {team: ops, b: group, tenant: '{{ $labels.t }}'}\n  rules:\n"
+			      "  - {alert: A, expr: vector(1), labels: {b: own, a: x}}\n  - {record: r, expr: vector(1)}\n"), 0);
+	const struct lp_rule *rule = set->groups->rules;
+
+	ck_assert_uint_eq(rule->n_labels, 4);
+	ck_assert_str_eq(rule->labels[0].name, "a");
+	ck_assert_str_eq(rule->labels[1].value, "own");
+	ck_assert_str_eq(rule->labels[2].value, "ops");
+	ck_assert_ptr_nonnull(rule->labels[3].tmpl);
+	ck_assert_uint_eq(rule->next->n_labels, 3);
+	ck_assert_str_eq(rule->next->labels[0].value, "group");
+	ck_assert_int_eq(load("groups:\n- name: g\n  labels: {1a: b}\n  rules: [{record: r, expr: vector(1)}]\n"), -EINVAL);
+	ck_assert_ptr_nonnull(strstr(lp_buf_cstr(&error), "f.yaml:3: invalid label name: 1a"));
+}
+END_TEST
+
 static const struct {
 	const char *text, *why;
 } bad_files[] = {
@@ -432,6 +450,7 @@ int main(void)
 
 	tcase_add_checked_fixture(tcase, setup, teardown);
 	tcase_add_test(tcase, file_is_read_and_printed);
+	tcase_add_test(tcase, labels_of_a_group_are_those_of_its_rules);
 	tcase_add_loop_test(tcase, bad_file_is_refused_with_its_line, 0, (int)(sizeof bad_files / sizeof bad_files[0]));
 	tcase_add_test(tcase, original_file_is_read);
 	tcase_add_loop_test(tcase, life_of_an_alert, 0, 256);

@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define PATH_BYTES 4608u
 #define MAX_TEXT_BYTES 65536u
@@ -264,6 +265,18 @@ static void as_original(const struct lp_alert_item *item, char threshold[24], st
 					  .duration = item->duration, .severity = item->severity, .webhook = item->webhook, .line = 1 };
 }
 
+/* One that could never be called would be a rule that tells nobody. */
+static bool is_address(const char *s)
+{
+	size_t n = !strncasecmp(s, "http://", 7) ? 7 : !strncasecmp(s, "https://", 8) ? 8 : 0;
+
+	if (!n || !s[n] || strpbrk(s, "\"<>"))
+		return false;
+	while ((unsigned char)*s > ' ' && *s != 0x7f)
+		s++;
+	return !*s;
+}
+
 int lp_alert_item_check(const struct lp_alert_item *item, struct lp_buf *error)
 {
 	static const char *const severities[] = { "critical", "warning", "info" };
@@ -278,6 +291,8 @@ int lp_alert_item_check(const struct lp_alert_item *item, struct lp_buf *error)
 		known |= !strcmp(item->severity, severities[i]);
 	if (!text && !known)
 		text = "Severity must be critical, warning or info";
+	if (!text && item->webhook && !is_address(item->webhook))
+		text = "Webhook must be an http:// or https:// address";
 	if (text) {
 		lp_buf_str(error, text);
 		return -EINVAL;

@@ -141,6 +141,9 @@ with Server() as s:
         assert (r.status, r.body) == (400, text), r
     r = s.post('/alerts', dict(body, threshold=-1))
     assert (r.status, r.body) == (400, b'Threshold must be >= 0'), r
+    for address in ('ftp://x/', 'x', 'http://a b', 'http://a\r\nX-Y: z'):
+        r = s.post('/alerts', dict(body, webhook=address))
+        assert (r.status, r.body) == (400, b'Webhook must be an http:// or https:// address'), r
     assert s.post('/alerts', dict(body, query='{app=')).status == 400 and s.post('/alerts', '{"name":').status == 400
     assert s.get('/alerts').json() == [item] and s.get('/alerts/' + item['id']).json() == item
     r = s.get('/alerts/' + '0' * 32)

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Web hooks for log lines: receivers that answer 500, hang and close; a notifier that is killed or stopped; secrets that stay secret."""
-import os, signal, subprocess, sys, time
+import os, signal, socket, subprocess, sys, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 from hookstub import HookStub
@@ -235,4 +235,51 @@ webhooks:
     wait_for('the kept event', lambda: 'error kept' in stub.messages(P))
     assert s.stop() == 0
     stub.close()
+
+# ---- TLS: a certificate nobody vouches for, one of another name, the right one; a proxy that breaks off; secrets in addresses
+with Server(workers=1) as s:
+    def certificate(name):
+        subprocess.run(['openssl', 'req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=x', '-addext',
+                        'subjectAltName=' + name, '-keyout', s.tmp + '/key.pem', '-out', s.tmp + '/cert.pem'], check=True, capture_output=True)
+        return s.tmp + '/cert.pem', s.tmp + '/key.pem'
+    other = HookStub(tls=certificate('DNS:other.example'))
+    os.rename(s.tmp + '/cert.pem', s.tmp + '/other.pem')
+    stub = HookStub(tls=certificate('IP:127.0.0.1'))
+    proxy = socket.socket()
+    proxy.bind(('127.0.0.1', 0))
+    proxy.listen(16)
+
+    def break_off():
+        while True:
+            try:
+                c, _ = proxy.accept()
+            except OSError:
+                return
+            asked.append(c.recv(65536))
+            c.sendall(b'HTTP/1.1 200 established\r\n\r\n')      # not the receiver's 200
+            c.close()
+    asked = []
+    threading.Thread(target=break_off, daemon=True).start()
+    open(s.tmp + '/webhooks.yaml', 'w').write('''
+webhooks:
+  - {name: unknown, url: "%(url)s/unknown?key=%(key)s", events: [log], batch_wait: 0s}
+  - {name: stranger, url: "%(other)s/stranger", ca_file: %(tmp)s/other.pem, events: [log], batch_wait: 0s}
+  - {name: right, url: "%(url)s/right", ca_file: %(tmp)s/cert.pem, events: [log], batch_wait: 0s}
+  - {name: proxied, url: "%(url)s/proxied", ca_file: %(tmp)s/cert.pem, proxy: "http://user:%(key)s@127.0.0.1:%(proxy)d", events: [log], batch_wait: 0s}
+''' % dict(url=stub.url, other=other.url, tmp=s.tmp, key=SECRET, proxy=proxy.getsockname()[1]))
+    s.options['webhooks_file'] = s.tmp + '/webhooks.yaml'
+    s.start()
+    wait_for('the hooks', lambda: 'web hooks ready targets=4' in log())
+    push(s, 'tls', ['over TLS'])
+    wait_for('the right one', lambda: stub.messages('/right') == ['over TLS'])
+    for name in ('unknown', 'stranger', 'proxied'):
+        wait_for('a failure of ' + name, lambda: metric('retried_total{target="%s"}' % name))
+        assert metric('queue_events{target="%s"}' % name) == 1 and 'web hook failed target=%s error=' % name in log(), log()
+        assert metric('sent_total{target="%s"}' % name) == 0
+    assert asked and not stub.tries.get('/unknown?key=' + SECRET) and not other.tries
+    assert SECRET not in log() and SECRET.encode() not in s.get('/config').body + s.get('/metrics').body
+    proxy.close()
+    stub.close()
+    other.close()
+    assert s.stop() == 0
 print('ok')

@@ -1,5 +1,5 @@
 """A receiver of web hooks that misbehaves on demand.  Python standard library only."""
-import http.server, json, socket, threading
+import http.server, json, socket, ssl, threading
 
 
 class HookStub:
@@ -7,7 +7,7 @@ class HookStub:
     a status, (status, headers), 'hang' until released, 'close' without an answer, or 200 and then a body that is 'huge', ends 'short' or
     is a 'drip' of a byte at a time; 'late' is 200 once released; default 200.  tries[path] counts requests."""
 
-    def __init__(self, port=0):
+    def __init__(self, port=0, tls=None):       # tls: (certificate, key), files
         stub = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -59,7 +59,12 @@ class HookStub:
 
         self.http = Quiet(('127.0.0.1', port), Handler)
         self.port = self.http.server_address[1]
-        self.url = 'http://127.0.0.1:%d' % self.port
+        self.url = 'http%s://127.0.0.1:%d' % ('s' if tls else '', self.port)
+        if tls:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*tls)
+            # The handshake in the request's thread: one that fails must not end the loop.
+            self.http.socket = context.wrap_socket(self.http.socket, server_side=True, do_handshake_on_connect=False)
         threading.Thread(target=self.http.serve_forever, daemon=True).start()
 
     def of(self, path):

@@ -34,7 +34,7 @@ EXTRA_DIST += tests/lib/logqlgen.py
 
 INTEG_TESTS += tests/integ/38-discover.py tests/integ/39-rates.py tests/integ/41-limits.py
 INTEG_TESTS += tests/integ/22-compaction.py tests/integ/23-delete.py
-INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py tests/integ/77-prometheus.py tests/integ/78-notifier-away.py
+INTEG_TESTS += tests/integ/75-webhooks.py tests/integ/76-alert-hooks.py tests/integ/77-prometheus.py tests/integ/78-notifier-away.py tests/integ/79-alert-kills.py
 EXTRA_DIST += tests/lib/hookstub.py
 INTEG_TESTS += tests/integ/49-browser.py tests/integ/17-tail.py tests/integ/47-tail-kill.py tests/integ/48-tail-clients.py
 EXTRA_DIST += tests/lib/wsclient.py

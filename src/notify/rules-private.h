@@ -56,6 +56,7 @@ struct lp_rules {
 	bool view_old;                  /* data/rules/view does not say the latest */
 	uint32_t concurrency;           /* of the engine */
 	int64_t now_ns;                 /* CLOCK_REALTIME at the last tick; 0 none yet */
+	int64_t changed_ms;             /* monotonic: since when a change waits; 0 none does */
 	int64_t looked_ms;              /* monotonic: when files and alerts were last looked at */
 	int64_t view_ms, retry_ms;      /* monotonic: last written; events are not tried again before */
 	bool save_failing;

@@ -25,6 +25,7 @@
 #define VIEW_MS 200                     /* between two views, at least */
 #define OPEN_RETRY_MS 500
 #define AWAY_NS (5 * LP_NS_PER_SEC)     /* between two ticks: there are two a second */
+#define CHANGE_WAIT_MS 10000
 #define LOOK_MS 100                     /* another module may be woken by every commit: files and alerts are looked at less often */
 
 /* ---- the engine's side ---- */
@@ -306,6 +307,22 @@ static void publish(struct lp_rules *rules, int64_t now_ms)
 	rules->view_old = false;
 }
 
+/* Loading cuts evaluations short: it waits until none is under way, or for so long that nobody who changes rules all the time
+ * keeps those of others from being evaluated. */
+static void take_changes(struct lp_rules *rules, int64_t now_ms)
+{
+	if (lp_rulestore_generation(rules->dir) == rules->generation) {
+		rules->changed_ms = 0;
+		return;
+	}
+	if (!rules->changed_ms)
+		rules->changed_ms = now_ms;
+	if (rules->n_evaluations && now_ms - rules->changed_ms < CHANGE_WAIT_MS)
+		return;
+	rules->changed_ms = 0;
+	(void)lp_rules_load_all(rules, false);
+}
+
 static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 {
 	struct lp_rules *rules = notify->rules;
@@ -314,9 +331,9 @@ static int64_t tick(struct lp_notify *notify, int64_t now_ms)
 	bool look = now_ms - rules->looked_ms >= LOOK_MS;
 
 	watch_clock(rules, now_ns);
-	if (look && lp_rulestore_generation(rules->dir) != rules->generation)
-		(void)lp_rules_load_all(rules, false);
 	collect_done(rules);
+	if (look)
+		take_changes(rules, now_ms);
 	if (rules->live.n && !notify->stopping) {
 		if (ready(rules)) {
 			int64_t wait_ns = start_due(rules, now_ns) - lp_clock_real_ns();

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Alerting and recording rules: files, the ruler API and the original /alerts on one evaluator; alerts outlive kill -9 of the notifier
 and of all, and are told as firing and as resolved once each."""
-import os, re, signal, subprocess, sys, time
+import os, re, signal, subprocess, sys, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -176,6 +176,29 @@ with Server() as s:
     wait_for('its end to be told', lambda: len(log(s, 'alert resolved')) == ends + 1)
     assert s.stop() == 0
     s.verify()
+
+# ---- who changes rules all the time keeps nobody's rules from being evaluated
+with Server({'rules.evaluation_interval': '1s'}, workers=1) as s:
+    s.start()
+    now, stop = time.time_ns(), threading.Event()
+    for k in range(20):
+        assert s.push([({'app': 'slow'}, [(now + k * 1000 + i, 'abcdefgh' * 128 + '%d %d' % (k, i)) for i in range(1000)])]).status == 204
+    item = s.post('/alerts', {'name': 'changing', 'query': '{app="none"}', 'condition': 'gt', 'threshold': 0, 'duration': '5m'}).json()['id']
+
+    def change():
+        while not stop.wait(0.02):
+            s.request('PUT', '/alerts/' + item, '{"severity":"info"}')
+    t = threading.Thread(target=change, daemon=True)
+    t.start()
+    group = 'name: slow\ninterval: 1s\nrules:\n  - alert: Slow\n    expr: \'sum(count_over_time({app="slow"} %s [1h])) > 1e9\'\n' % ' '.join(
+        '|~ "(b.*){%d}h.*[0-9] %d?"' % (30 + i, i) for i in range(20))
+    wait_for('the group to be taken', lambda: s.post('/loki/api/v1/rules/ns', group, 'application/yaml').status == 202)
+    r = wait_for('its evaluation', lambda: (lambda r: r and r['health'] != 'unknown' and r)(rule(s, 'Slow')), 60)
+    assert r['health'] == 'ok', r
+    print('evaluated in %.3f s while rules change' % r['evaluationTime'])
+    stop.set()
+    t.join()
+    assert s.stop() == 0
 
 # ---- the example as it is delivered
 with Server({'rules.files': SRC + '/etc/rules.yaml'}) as s:

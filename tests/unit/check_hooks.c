@@ -365,6 +365,37 @@ START_TEST(queue_cuts_what_is_torn)
 }
 END_TEST
 
+/* Lines that flood a target do not displace the alerts that it waits for. */
+START_TEST(queue_drops_alerts_last)
+{
+	struct lp_hookq_event alert = { .format = 1, .class = LP_HOOK_ALERT };
+	static char big[8000];
+	uint64_t lines;
+
+	memset(big, 'x', sizeof big - 1);
+	reopen(64 << 10);
+	ck_assert_int_eq(add(1, "line", NULL), 0);
+	lp_hookq_hold(queue, true);
+	for (alert.id = 2; alert.id < 4; alert.id++)
+		ck_assert_int_eq(lp_hookq_add(queue, &alert, "alert", 5, NULL), 0);
+	for (uint64_t i = 10; i < 40; i++)
+		ck_assert_int_eq(add(i, big, NULL), 0);
+	ck_assert_uint_gt(lp_hookq_take_dropped(queue, &lines), 20);
+	first_is(1, "line");
+	lp_hookq_done(queue);
+	first_is(2, "alert");
+	reopen(64 << 10);
+	first_is(2, "alert");
+	lp_hookq_done(queue);
+	first_is(3, "alert");
+	/* With alerts only, the oldest. */
+	for (alert.id = 100; alert.id < 120; alert.id++)
+		ck_assert_int_eq(lp_hookq_add(queue, &alert, big, sizeof big - 1, NULL), 0);
+	ck_assert_uint_gt(lp_hookq_first(queue)->id, 100);
+	lp_hookq_close(&queue);
+}
+END_TEST
+
 START_TEST(queue_drops_the_oldest_and_stays_small)
 {
 	static char big[8000];
@@ -477,7 +508,7 @@ int main(void)
 {
 	const TTest *const tests[] = {
 		both_original_forms, refusals_name_line_and_key, alert_bodies, each_rule_has_its_own_alerts, alertmanager_address, queue_keeps_order_over_a_restart,
-		queue_cuts_what_is_torn, queue_drops_the_oldest_and_stays_small, backoff_grows_and_obeys_the_other_side,
+		queue_cuts_what_is_torn, queue_drops_alerts_last, queue_drops_the_oldest_and_stays_small, backoff_grows_and_obeys_the_other_side,
 		the_circuit_opens_probes_and_closes,
 	};
 	Suite *suite = suite_create("hooks");

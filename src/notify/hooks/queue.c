@@ -165,7 +165,7 @@ static void index_remove(struct lp_hookq *queue, uint32_t i)
 
 	queue->live_bytes -= record_bytes(EVENT_HEAD + event->body_bytes);
 	remember(queue, event->id);
-	/* Nearly always the first; the second when the first is held. */
+	/* Nearly always the first; the second when the first is held; any one when it makes room for alerts. */
 	memmove(queue->events + queue->first + 1, queue->events + queue->first, (i - queue->first) * sizeof *queue->events);
 	queue->first++;
 	if (queue->first == queue->n)
@@ -448,10 +448,19 @@ static void leave(struct lp_hookq *queue, uint32_t i)
 	index_remove(queue, i);
 }
 
+/* The oldest event that can be spared from i on; an alert only when there is nothing else. */
+static uint32_t oldest(const struct lp_hookq *queue, uint32_t i)
+{
+	for (uint32_t k = i; k < queue->n; k++)
+		if (queue->events[k].class != LP_HOOKQ_LAST)
+			return k;
+	return i;
+}
+
 static void make_room(struct lp_hookq *queue, uint64_t bytes)
 {
 	while (queue->first < queue->n) {
-		uint32_t i = queue->first + (queue->held ? 1 : 0);
+		uint32_t i = oldest(queue, queue->first + (queue->held ? 1 : 0));
 
 		if ((queue->live_bytes + bytes <= queue->max_bytes && queue->n - queue->first < LP_HOOKQ_MAX_EVENTS) || i >= queue->n)
 			return;

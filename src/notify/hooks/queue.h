@@ -27,6 +27,7 @@
 #define LP_HOOKQ_POSITION 32u           /* bytes of a position; opaque here */
 #define LP_HOOKQ_MAX_BODY (4u << 20)
 #define LP_HOOKQ_MAX_EVENTS 65536u      /* waiting at once; more drop the oldest */
+#define LP_HOOKQ_LAST 1u                /* class (LP_HOOK_ALERT) of which events are dropped last */
 #define LP_HOOKQ_KNOWN 4096u            /* ids remembered of events that left */
 
 struct lp_hookq_event {
@@ -49,7 +50,7 @@ int lp_hookq_open(const char *path, uint64_t max_bytes, struct lp_hookq **ret_qu
 void lp_hookq_close(struct lp_hookq **queue);
 
 /* Append an event (number, body_bytes and off are not read).  position: NULL none.  Not synced.  When it is full the oldest
- * events go, counted in lp_hookq_take_dropped(); one that is held stays.
+ * events go, those of class LP_HOOKQ_LAST after all others, counted in lp_hookq_take_dropped(); one that is held stays.
  * -EEXIST an event with this id was taken before (then the position is taken all the same); -EMSGSIZE too large; -ENOSPC,
  * -errno: nothing was taken. */
 int lp_hookq_add(struct lp_hookq *queue, const struct lp_hookq_event *event, const void *body, size_t len, const uint8_t *position);

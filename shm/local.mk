@@ -3,6 +3,7 @@ shm_libshm_a_SOURCES = shm/region.c shm/region.h shm/region-private.h shm/lane.c
 	shm/slot.c shm/slot.h shm/commit.c shm/commit.h shm/stat.c shm/stat.h shm/stat.def
 shm_libshm_a_SOURCES += shm/routestat.c shm/routestat.h shm/limiter.c shm/limiter.h shm/pairs.c shm/pairs.h shm/spans.c shm/spans.h
 shm_libshm_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
+shm_libshm_a_SOURCES += shm/streams.c shm/streams.h
 EXTRA_DIST += shm/README
 
 check_PROGRAMS += tests/unit/check_shm

@@ -40,6 +40,7 @@ struct lp_region_shm {
 	uint64_t limits_off;            /* limiter.c */
 	uint64_t spans_off;             /* spans.c, one ring per slot */
 	uint64_t pairs_off;             /* pairs.c, one table per worker */
+	uint64_t streams_off;           /* streams.c */
 	struct lp_gate_shm gate;
 	struct lp_state_shm state;
 };
@@ -70,5 +71,6 @@ uint64_t lp_routestat_bytes(void);      /* of one worker */
 uint64_t lp_limiter_bytes(void);
 uint64_t lp_spans_bytes(void);          /* of one slot */
 uint64_t lp_pairs_bytes(void);          /* of one worker */
+uint64_t lp_streams_bytes(void);
 
 #endif

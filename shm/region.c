@@ -54,7 +54,8 @@ static int fill_header(const struct lp_region_config *config, struct lp_region_s
 	want->routes_off = want->lanes_off + config->workers * sizeof(struct lp_lane_shm);
 	want->limits_off = want->routes_off + config->workers * lp_routestat_bytes();
 	want->pairs_off = want->limits_off + lp_limiter_bytes();
-	want->spans_off = LP_ALIGN(want->pairs_off + config->workers * lp_pairs_bytes(), LP_REGION_LINE);
+	want->streams_off = LP_ALIGN(want->pairs_off + config->workers * lp_pairs_bytes(), LP_REGION_LINE);
+	want->spans_off = want->streams_off + lp_streams_bytes();
 	want->control_bytes = LP_ALIGN(want->spans_off + want->slots * lp_spans_bytes(), page);
 	want->bytes = want->control_bytes + config->workers * config->lane_bytes;
 	return 0;

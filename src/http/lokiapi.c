@@ -283,6 +283,7 @@ void lp_api_tenant_limits(struct lp_worker *worker, h2o_req_t *req, const char *
 	lp_buf_str(&out, "\nlog_level_fields: ");
 	json_list(&out, &conf->limits.log_level_fields);
 	lp_buf_byte(&out, '\n');
+	lp_buf_printf(&out, "max_global_streams_per_user: %lld\n", (long long)conf->limits.max_global_streams_per_user);
 	yaml_duration(&out, "max_query_length", conf->limits.max_query_length);
 	yaml_duration(&out, "max_query_lookback", conf->limits.max_query_lookback);
 	yaml_duration(&out, "max_query_range", conf->limits.max_query_range);

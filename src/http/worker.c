@@ -91,6 +91,7 @@ static void on_timer(h2o_socket_t *sock, const char *err)
 			lp_catalog_tick(worker->query.catalog);
 		lp_sweep(worker, now_ms);
 		count_h2o_refusals(worker);
+		lp_rates_tick(worker);
 		give_memory_back(worker);
 	}
 	if (worker->timer_fast && !worker->draining && !worker->accept_paused && !worker->bodies_high && !lp_push_pending(worker) &&

@@ -151,6 +151,8 @@ bool lp_tenants(struct lp_worker *worker, h2o_req_t *req, h2o_iovec_t *ret_tenan
 
 /* rates.c: per_stream_rate_limit into the decoder's limits. */
 void lp_rates_of_streams(struct lp_worker *worker, struct lp_push_limits *limits);
+/* Every second or so: streams that are no longer active, and once those that were before the start. */
+void lp_rates_tick(struct lp_worker *worker);
 /* ingestion_rate_mb: may the tenant push that much now?  False: counted as discarded, and the text of the 429. */
 bool lp_rates_take(struct lp_worker *worker, h2o_iovec_t tenant, uint32_t lines, uint64_t bytes, char *text, size_t text_size);
 

@@ -315,6 +315,22 @@ static int refuse_duplicate(struct lp_push *push)
 	return 0;
 }
 
+static int check_admission(struct lp_push *push)
+{
+	const struct lp_push_limits *lim = push->limits;
+	struct lp_hash128 hash;
+
+	if (!lim->admit_stream)
+		return 0;
+	hash = lp_labels_hash(push->canonical.data, push->canonical.len);
+	if (lim->admit_stream(lim->take_ctx, push->tenant, push->tenant_len, &hash))
+		return 0;
+	return refuse_stream(push, LP_DISCARD_STREAM_LIMIT,
+			     "maximum active stream limit exceeded when trying to create stream %s, reduce the number of active streams (reduce "
+			     "labels or reduce label values), or contact your Loki administrator to see if the limit can be increased, user: '%.*s'",
+			     stream_text(push), push->tenant_len ? (int)push->tenant_len : 4, push->tenant_len ? push->tenant : "fake");
+}
+
 int lp_push_stream(struct lp_push *push, const char *error, bool last_wins)
 {
 	int r;
@@ -358,6 +374,8 @@ int lp_push_stream(struct lp_push *push, const char *error, bool last_wins)
 	else if (!r)
 		r = check_lengths(push);
 	clear_pairs(&push->labels);
+	if (!r && push->stream_ok)
+		r = check_admission(push);
 	if (!r && push->stream_ok)
 		r = lp_batch_stream(push->batch, push->canonical.data, (uint32_t)push->canonical.len);
 	return r;
@@ -636,7 +654,7 @@ static void finish(struct lp_push *push, bool fatal)
 	} else if (push->n_errors) {
 		lp_buf_str(&result->message, original ? "Validation error: " : "");
 		write_errors(push, &result->message);
-		if (result->discarded[LP_DISCARD_PER_STREAM_RATE_LIMIT])
+		if (result->discarded[LP_DISCARD_PER_STREAM_RATE_LIMIT] || result->discarded[LP_DISCARD_STREAM_LIMIT])
 			result->status = 429;   /* what else was refused will be refused again, these may come again */
 	} else {
 		result->status = original ? 200 : 204;

@@ -24,7 +24,7 @@ enum lp_discard {
 	LP_DISCARD_LINE_TOO_LONG, LP_DISCARD_TOO_OLD, LP_DISCARD_TOO_NEW, LP_DISCARD_INVALID_LABELS,
 	LP_DISCARD_MISSING_LABELS, LP_DISCARD_MAX_LABEL_NAMES, LP_DISCARD_LABEL_NAME_TOO_LONG,
 	LP_DISCARD_LABEL_VALUE_TOO_LONG, LP_DISCARD_DUPLICATE_LABEL_NAMES, LP_DISCARD_METADATA_TOO_LARGE,
-	LP_DISCARD_METADATA_TOO_MANY, LP_DISCARD_PER_STREAM_RATE_LIMIT, LP_DISCARD_REASONS
+	LP_DISCARD_METADATA_TOO_MANY, LP_DISCARD_PER_STREAM_RATE_LIMIT, LP_DISCARD_STREAM_LIMIT, LP_DISCARD_REASONS
 };
 
 /* Where attributes of OTLP logs go: the first rule that names one counts; without any it is structured metadata. */
@@ -56,7 +56,9 @@ struct lp_push_limits {
 	uint64_t stream_rate;                   /* bytes per second, for the text */
 	/* May `bytes` more of the stream come now?  NULL: any. */
 	bool (*take_stream)(void *ctx, uint64_t stream_hash, uint64_t bytes);
-	void *take_ctx;
+	/* May lines of this stream come at all, as far as the number of its tenant's streams goes?  NULL: any. */
+	bool (*admit_stream)(void *ctx, const char *tenant, size_t tenant_len, const struct lp_hash128 *stream);
+	void *take_ctx;                         /* of both */
 	const struct lp_otlp_rules *otlp;       /* NULL: none */
 	bool unknown_service;                   /* a stream without labels is {service_name="unknown_service"}, as in Loki; not the original API's */
 };

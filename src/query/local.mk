@@ -3,7 +3,7 @@ src_query_libquery_a_SOURCES = src/query/query.h src/query/regex.h src/query/log
 	src/query/deletes.c src/query/deletes.h src/query/delete_requests.c src/query/engine.c src/query/memory.c src/query/plan.c src/query/filter.c src/query/scan.c src/query/merge.c src/query/result.c \
 	src/query/names.c src/query/counting.c src/query/counting.h src/query/index_stats.c src/query/volume.c src/query/detected.c src/query/patterns.c \
 	src/query/patterns/drain.c src/query/patterns/drain.h src/query/overlap.c src/query/discover.c src/query/discover.h \
-	src/query/tail.c src/query/tail.h src/query/tailhub.c src/query/tailhub.h src/query/spans.c src/query/spans.h \
+	src/query/tail.c src/query/tail.h src/query/tailhub.c src/query/tailhub.h src/query/spans.c src/query/spans.h src/query/streams.c src/query/streams.h \
 	src/query/metric_query.c src/query/metric_scan.c src/query/metric-private.h
 src_query_libquery_a_CPPFLAGS = $(AM_CPPFLAGS) $(XXHASH_CFLAGS)
 include src/query/logql/local.mk

@@ -108,6 +108,48 @@ def no_volume(s):
         text(ask(s, route, query='{app="x"}'), 404, 'not found')
 
 
+def discarded(s, reason):
+    for l in s.get('/metrics').body.decode().splitlines():
+        if l.startswith('logpulse_discarded_lines_total{reason="%s"}' % reason):
+            return int(l.rsplit(' ', 1)[1])
+
+
+def streams(s):
+    """Ten for each tenant, over all workers, kills and restarts; those that are known go on, what came with a refused one is stored."""
+    tenant = lambda name: {'X-Scope-OrgID': name}
+    push = lambda labels, name='a', n=1: s.push([(dict({'app': 's'}, **labels), [(now * S + i, 'x') for i in range(n)])], headers=tenant(name))
+    full = "maximum active stream limit exceeded when trying to create stream {app=\"s\", i=\"%s\"}, reduce the number of active streams (reduce labels or " \
+           "reduce label values), or contact your Loki administrator to see if the limit can be increased, user: '%s'"
+    names = lambda name: s.get('/loki/api/v1/label/i/values', headers=tenant(name)).json()['data']
+    for i in range(9):
+        assert push({'i': str(i)}).status == 204
+    r = s.push([({'app': 's', 'i': j}, [(now * S, 'x'), (now * S + 1, 'y')]) for j in ('9', '10', '0')], headers=tenant('a'))
+    assert r.status == 429 and r.headers['retry-after'] == '1' and full % ('10', 'a') in r.body.decode(), r
+    assert discarded(s, 'stream_limit') == 2
+    for again in range(3):
+        for i in range(10):                     # many connections: every worker knows
+            assert push({'i': str(i)}).status == 204, i
+            r = push({'i': 'new%d' % i})
+            assert r.status == 429 and full % ('new%d' % i, 'a') in r.body.decode(), r
+        assert names('a') == [str(i) for i in range(10)]
+        assert push({'i': '0'}, 'b').status == 204 and names('b') == ['0']
+        r = s.post('/ingest', {'streams': [{'labels': {'app': 'o'}, 'entries': [{'ts': rfc3339(now * S), 'line': 'x'}]}]}, headers=tenant('a'))
+        assert r.status == 429 and b'maximum active stream limit exceeded when trying to create stream {app="o"}' in r.body, r
+        if again == 0:
+            assert s.request('POST', '/flush', headers=tenant('a')).status == 204
+            assert s.stop() == 0
+        else:
+            s.kill_all()
+        s.start()
+    # An old line makes a stream active, too, but not over a restart.
+    for i in range(9):
+        assert s.push([({'app': 's', 'i': str(i)}, [((now - 2 * 86400) * S, 'x')])], headers=tenant('c')).status == 204
+    assert push({'i': 'x'}, 'c').status == 204 and push({'i': 'y'}, 'c').status == 429
+    assert s.stop() == 0
+    s.start()
+    assert push({'i': 'y'}, 'c').status == 204
+
+
 with Server() as s:
     s.start()
     defaults(s)
@@ -123,5 +165,9 @@ with Server({'limits.volume_enabled': 'false', 'limits.max_query_series': 7}) as
     s.start()
     series(s)
     no_volume(s)
+    assert s.stop() == 0
+with Server({'tenants.enabled': 'true', 'limits.max_global_streams_per_user': 10, 'storage.retention_days': 30}, workers=3) as s:
+    s.start()
+    streams(s)
     assert s.stop() == 0
 done()

@@ -7,6 +7,7 @@
 #include "common/log.h"
 #include "master/proc.h"
 #include "query/query.h"
+#include "query/streams.h"
 #include "query/tailhub.h"
 #include "shm/lane.h"
 #include "shm/region-private.h"
@@ -92,6 +93,11 @@ void lp_catalog_close(struct lp_catalog **catalog)
 
 void lp_catalog_tick(struct lp_catalog *catalog)
 {
+}
+
+int lp_streams_since(struct lp_catalog *catalog, int64_t since_ns, void (*each)(void *ctx, const uint8_t *labels, uint32_t len), void *ctx)
+{
+	return 0;
 }
 
 /* ---- no live tails here: every query for one is refused ------------------------------------------------ */

@@ -7,6 +7,7 @@
 #include "shm/region-private.h"
 #include "shm/slot.h"
 #include "shm/stat.h"
+#include "shm/streams.h"
 
 #include <check.h>
 #include <errno.h>
@@ -638,6 +639,57 @@ START_TEST(prometheus_text)
 }
 END_TEST
 
+static void *admit_many(void *arg)
+{
+	uint64_t *admitted = arg;
+
+	for (uint64_t i = 1; i <= 1000; i++)
+		*admitted += lp_streams_admit((struct lp_region *)(uintptr_t)admitted[1], 7, i << 40 | i, 600, 100);
+	return NULL;
+}
+
+START_TEST(active_streams)
+{
+	struct lp_region_config config = { .workers = 1, .lane_bytes = 65536 };
+	struct lp_region *r;
+	uint64_t counts[4][2];
+	pthread_t threads[4];
+
+	ck_assert_int_eq(lp_region_create(&config, &r), 0);
+	ck_assert(lp_streams_claim_seeding(r) && !lp_streams_claim_seeding(r));
+	/* Three of a tenant; those that are known may always come, another tenant has its own. */
+	for (uint64_t s = 10; s < 13; s++)
+		ck_assert(lp_streams_admit(r, 1, s, 3, 100));
+	ck_assert(!lp_streams_admit(r, 1, 13, 3, 100) && lp_streams_admit(r, 1, 12, 3, 100) && lp_streams_admit(r, 1, 10, 1, 100));
+	ck_assert(lp_streams_admit(r, 2, 99, 1, 100) && !lp_streams_admit(r, 2, 98, 1, 100));
+	ck_assert_uint_eq(lp_streams_active(r, 1), 3);
+	/* An hour of silence ends a stream: one spoke later. */
+	ck_assert(lp_streams_admit(r, 1, 12, 3, 1000));
+	lp_streams_sweep(r, LP_STREAMS_MAX, 100 + LP_STREAMS_ACTIVE_S);
+	ck_assert_uint_eq(lp_streams_active(r, 1), 3);
+	lp_streams_sweep(r, LP_STREAMS_MAX, 101 + LP_STREAMS_ACTIVE_S);
+	ck_assert_uint_eq(lp_streams_active(r, 1), 1);
+	ck_assert_uint_eq(lp_streams_active(r, 2), 0);
+	ck_assert(lp_streams_admit(r, 1, 13, 2, 5000) && !lp_streams_admit(r, 1, 0, 2, 5000) && lp_streams_admit(r, 1, 12, 2, 5000));
+	/* More that want one place than there are near it: let pass, not counted. */
+	for (uint64_t i = 0; i < 40; i++)
+		ck_assert(lp_streams_admit(r, 3, 77 + (i << 32), 100, 5000));
+	ck_assert_uint_le(lp_streams_active(r, 3), 16);
+	/* Threads that add the same streams agree on them. */
+	for (int i = 0; i < 4; i++) {
+		counts[i][0] = 0;
+		counts[i][1] = (uint64_t)(uintptr_t)r;
+		ck_assert_int_eq(pthread_create(&threads[i], NULL, admit_many, counts[i]), 0);
+	}
+	for (int i = 0; i < 4; i++)
+		ck_assert_int_eq(pthread_join(threads[i], NULL), 0);
+	ck_assert_uint_le(lp_streams_active(r, 7), 600);
+	for (int i = 0; i < 4; i++)
+		ck_assert(counts[i][0] >= 590 && counts[i][0] <= 610);
+	lp_region_close(&r);
+}
+END_TEST
+
 static char *openmetrics(struct lp_region *r, struct lp_buf *out)
 {
 	lp_buf_reset(out);
@@ -778,6 +830,7 @@ int main(void)
 	tcase_add_test(plain, a_notifier_leaves_its_pin);
 	tcase_add_test(plain, counters_sum);
 	tcase_add_test(plain, prometheus_text);
+	tcase_add_test(plain, active_streams);
 	tcase_add_test(plain, exemplars);
 	tcase_add_test(plain, exemplar_of_a_dead_worker);
 	tcase_add_test(plain, exemplars_are_never_torn);

@@ -385,6 +385,12 @@ static void start_response(struct lp_job *job, size_t total, bool whole)
 	lp_header(req, "content-type", h2o_strdup(&req->pool, job->content_type, SIZE_MAX).base);
 	if (job->status >= 400)
 		lp_header(req, "x-content-type-options", "nosniff");
+	if (job->kind == LP_QUERY_DELETE_ADD && job->status == 204) {
+		char id[24];
+
+		snprintf(id, sizeof id, LP_DELETE_ID_FORMAT, lp_query_stats(job->query)->delete_id);
+		lp_header(req, "x-delete-request-id", h2o_strdup(&req->pool, id, SIZE_MAX).base);
+	}
 	if (job->gzip_on) {
 		lp_header(req, "content-encoding", "gzip");
 		lp_header(req, "vary", "Accept-Encoding");

@@ -70,6 +70,7 @@ static int add(struct lp_query *query)
 	r = lp_deletes_add(data_dir, &request, &id);
 	if (r < 0)
 		return failed(query, r);
+	query->stats.delete_id = id;
 	if (region)
 		leave_file(query, region, request.last_file);
 	return 0;
@@ -104,7 +105,7 @@ static void put_seconds(struct lp_buf *out, const char *name, int64_t ns)
 
 static void put_request(struct lp_buf *out, const struct lp_delete *x)
 {
-	lp_buf_printf(out, "{\"request_id\":\"%08llx\",", (unsigned long long)x->id);
+	lp_buf_printf(out, "{\"request_id\":\"" LP_DELETE_ID_FORMAT "\",", x->id);
 	put_seconds(out, "start_time", x->start_ns);
 	lp_buf_byte(out, ',');
 	put_seconds(out, "end_time", x->end_ns);

@@ -9,6 +9,8 @@
 #include "query/discover.h"
 #include "store/catalog.h"
 
+#include <inttypes.h>
+
 enum lp_query_kind {
 	LP_QUERY_ORIGINAL,              /* GET /query: {"logs":[...],"stats":{...}} */
 	LP_QUERY_RANGE,                 /* /loki/api/v1/query_range */
@@ -27,6 +29,9 @@ enum lp_query_kind {
 	LP_QUERY_DELETE_CANCEL,         /* label: its id */
 	LP_QUERY_TAIL,                  /* history of a live tail: "<entries> <message>\n" each, oldest first (query/tail.h) */
 };
+
+/* How the id of a delete request is written. */
+#define LP_DELETE_ID_FORMAT "%08" PRIx64
 
 struct lp_query_params {
 	enum lp_query_kind kind;
@@ -79,6 +84,7 @@ struct lp_query_sink {
 
 struct lp_query_stats {
 	uint64_t lines_scanned, bytes_scanned, lines_matched, blocks_read, blocks_skipped, bad_blocks, segments, wal_batches;
+	uint64_t delete_id;             /* DELETE_ADD: of the request that was taken */
 	int64_t queue_ns, exec_ns;
 	int64_t parse_ns, plan_ns, scan_ns, merge_ns;   /* one after the other, after queue_ns */
 };

@@ -98,7 +98,7 @@ with Server(OPTIONS) as s:
 
     # Lines of one stream by content, a span of another without a filter.
     r = delete(s, '{app="a"} |= "secret"', BASE, BASE + 449 * SECOND)
-    assert r.status == 204 and not r.body, r
+    assert r.status == 204 and not r.body and r.headers['x-delete-request-id'] == requests(s)[0]['request_id'], (r, r.headers, requests(s))
     want['a'] = [x for i, x in enumerate(everything['a']) if not (i % 3 == 0 and i <= 449)]
     for app in 'abc':
         check(s, app, want[app])

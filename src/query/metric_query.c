@@ -13,22 +13,15 @@
 #include <string.h>
 
 #define MAX_LEAVES 1024u
-#define MAX_STEPS 11001u        /* the routes refuse more with Loki's text; aligning may add one */
+#define STEP_UNIT_NS INT64_C(1000000)
+#define MAX_STEPS 22001u        /* the routes refuse more than 11,000; aligning may add one, whole milliseconds double them */
 
-static int64_t floor_to(int64_t t, int64_t step)
-{
-	int64_t rest = t % step;
-
-	if (rest < 0)
-		rest += step;
-	return t < INT64_MIN + rest ? t : t - rest;
-}
-
-/* Loki aligns range queries to the step, start down and end up, so that refreshing a graph does not move its points. */
+/* Loki aligns range queries to the step, start down and end up, so that refreshing a graph does not move its points.  Its step has whole
+ * milliseconds, and before 1970 its remainders are negative, so that the start moves up. */
 static int make_grid(struct lp_query *query, struct lp_metric_grid *grid)
 {
 	const struct lp_query_params *p = &query->params;
-	int64_t end, last;
+	int64_t end = p->end_ns, rest, next;
 
 	if (p->kind == LP_QUERY_INSTANT) {
 		*grid = (struct lp_metric_grid){ .start_ns = p->end_ns, .step_ns = 1, .steps = 1 };
@@ -37,14 +30,15 @@ static int make_grid(struct lp_query *query, struct lp_metric_grid *grid)
 	if (p->step_ns <= 0)
 		return lp_query_fail(query, 400, "BAD_QUERY",
 				     "zero or negative query resolution step widths are not accepted. Try a positive integer");
-	grid->step_ns = p->step_ns;
-	grid->start_ns = floor_to(p->start_ns, p->step_ns);
-	last = floor_to(p->end_ns, p->step_ns);
-	end = last < p->end_ns && last <= INT64_MAX - p->step_ns ? last + p->step_ns : last;
-	if (end < grid->start_ns || (uint64_t)end - (uint64_t)grid->start_ns > MAX_STEPS * (uint64_t)p->step_ns)
+	grid->step_ns = p->step_ns < STEP_UNIT_NS ? p->step_ns : p->step_ns / STEP_UNIT_NS * STEP_UNIT_NS;
+	grid->start_ns = p->start_ns - p->start_ns % grid->step_ns;
+	rest = end % grid->step_ns;
+	if (rest)
+		end = __builtin_add_overflow(end - rest, grid->step_ns, &next) ? end - rest : next;
+	if (end < grid->start_ns || ((uint64_t)end - (uint64_t)grid->start_ns) / (uint64_t)grid->step_ns > MAX_STEPS)
 		return lp_query_fail(query, 400, "BAD_QUERY", "exceeded maximum resolution of 11,000 points per time series. Try increasing "
 				     "the value of the step parameter");
-	grid->steps = (uint32_t)((uint64_t)(end - grid->start_ns) / (uint64_t)p->step_ns) + 1;
+	grid->steps = (uint32_t)(((uint64_t)end - (uint64_t)grid->start_ns) / (uint64_t)grid->step_ns) + 1;
 	return 0;
 }
 

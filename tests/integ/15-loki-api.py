@@ -232,6 +232,16 @@ def otlp_json(s):
     assert r.status == 400 and r.headers['content-type'] == 'application/json' and r.json()['code'] == 400 and r.json()['message'], r
 
 
+def grid(s):
+    """Where the points of a range query stand: at multiples of the step, whose milliseconds are whole."""
+    points = lambda start, end, step: [v[0] for v in s.get('/loki/api/v1/query_range', dict(query='vector(1)', start=start, end=end, step=step)).json()['data']['result'][0]['values']]
+    assert points(1, 9, 4) == [0, 4, 8, 12] and points(4, 8, '2s') == [4, 6, 8] and points(4, 4, 4) == [4] and points(5, 5, 4) == [4, 8]
+    assert points('1.0005', '1.004', '0.0015') == [1, 1.001, 1.002, 1.003, 1.004]
+    assert points(-3, 7, 5) == [0, 5, 10] and points(-11, -6, 5) == [-10, -5, 0]
+    assert len(points(0, 11000, 1)) == 11001
+    text_error(s.get('/loki/api/v1/query_range', dict(query='vector(1)', start=0, end=11001, step=1)), 400, 'exceeded maximum resolution of 11,000 points')
+
+
 def prom_push(s):
     """The first of Loki's push routes."""
     at = time.strftime('%Y-%m-%dT%H:%M:%S.5Z', time.gmtime(hour))
@@ -313,6 +323,7 @@ with Server(OPTIONS) as s:
     patterns(s, True)
     otlp(s)
     otlp_json(s)
+    grid(s)
     prom_push(s)
     shards(s)
     status(s)

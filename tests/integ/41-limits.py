@@ -91,6 +91,18 @@ def series(s):
     assert 'warnings' not in r.json() and r.json()['data']['result'][0]['value'][1] == '20', r
 
 
+def memory(s):
+    """600 series of 200 steps are a mebibyte: they pass, what operations over them need beside them does not."""
+    s.push([({'app': 'wide', 'i': 'i%d' % i}, [((now - 600 + k * 60) * S, 'x') for k in range(4)]) for i in range(600)])
+    wide = 'count_over_time({app="wide"}[1m])'
+    when = {'start': (now - 600) * S, 'end': now * S, 'step': 3}
+    for q in ('sum(%s)', 'sum(%s * 2 > 1)', 'topk(3, %s)'):
+        assert ask(s, 'query_range', query=q % wide, **when).status == 200, q
+    for q in ('sum(W + W)', 'sum(avg by (i) (W))', 'sum(W or label_replace(W, "x", "y", "", ""))', 'sum(W * on (app) group_left (i) W)', 'sum(' + ' + '.join(['W'] * 60) + ')'):
+        r = ask(s, 'query_range', query=q.replace('W', wide), **when)
+        assert r.status == 400 and r.body.startswith(b'the query needs more memory than query.max_query_memory allows (4194304 bytes): '), (q, r)
+
+
 def long_lines(s):
     """Cut by bytes, in every format."""
     long, at = 'y' * 300, (now - 30) * S
@@ -161,9 +173,10 @@ with Server(LIMITS) as s:
     queries(s)
     long_lines(s)
     assert s.stop() == 0
-with Server({'limits.volume_enabled': 'false', 'limits.max_query_series': 7}) as s:
+with Server({'limits.volume_enabled': 'false', 'limits.max_query_series': 7, 'query.max_query_memory': '4MiB'}) as s:
     s.start()
     series(s)
+    memory(s)
     no_volume(s)
     assert s.stop() == 0
 with Server({'tenants.enabled': 'true', 'limits.max_global_streams_per_user': 10, 'storage.retention_days': 30}, workers=3) as s:

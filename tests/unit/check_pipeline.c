@@ -45,6 +45,12 @@ static const struct {
 	{ "| label_format a=\"{{.user}}\",b=user | drop level", "x", "= | a=bob b=bob -level -user" },
 	{ "| decolorize", "\x1b[1;31mred\x1b[0m", "red |" }, { "| keep app", "x", "= | -level -user" },
 	{ "| drop user=\"bob\", level=\"x\"", "x", "= | -user" },
+	/* Filters run before decolorize, but not before what makes another line. */
+	{ "| decolorize |~ \"^a\"", "\x1b[1ma", "" }, { "| decolorize | line_format \"{{__line__}}!\" |~ \"^a\"", "\x1b[1ma", "a! |" },
+	/* Expressions replace what earlier stages found; the last pair of a key counts, unless its name is taken. */
+	{ "| logfmt q=\"a\"", "a=1 a=2", "= | q=2" }, { "| logfmt user=\"a\"", "a=1 a=2", "= | user_extracted=1" }, { "| logfmt user=\"a\"", "b=1", "= |" },
+	{ "| logfmt a=\"b\", b=\"c\"", "b=1", "= | a=1 b=" }, { "| logfmt | logfmt q=\"a\"", "a=1", "= | a=1 q=" },
+	{ "| json a=\"x\" | json a=\"y\"", "{\"x\":1,\"y\":2}", "= | a=2" }, { "| json user=\"nope\", b=\"nope\"", "{}", "= | b=" },
 };
 
 static struct lp_logql *query;
@@ -160,6 +166,10 @@ static const struct {
 	{ "sum by (a) (count_over_time({app=\"x\"} | json [1m]))", "{\"a\":\"1\",\"b\":}", "a", "1", 1, NULL },
 	{ "count_over_time({app=\"x\"} | json [1m])", "broken", "level", "info", 1, "JSONParserErr" },
 	{ "sum by (__error__) (count_over_time({app=\"x\"} | json [1m]))", "broken", "__error__", "JSONParserErr", 1, NULL },
+	/* What is wanted is found: the second parser does not run. */
+	{ "sum by (a) (count_over_time({app=\"x\"} | logfmt | json [1m]))", "a=1", "a", "1", 1, NULL },
+	/* Nobody wants a label of the pair's name. */
+	{ "sum by (m) (count_over_time({app=\"x\"} | logfmt m=\"q\" [1m]))", "q=1", NULL, NULL, 1, NULL },
 	{ "sum_over_time({app=\"x\"} | logfmt | unwrap v [1m])", "v=1.5", "level", "info", 1.5, NULL },
 	{ "sum_over_time({app=\"x\"} | logfmt | unwrap duration(v) [1m])", "v=1500ms", "app", "x", 1.5, NULL },
 	{ "sum_over_time({app=\"x\"} | logfmt | unwrap bytes(v) [1m])", "v=1KiB", "app", "x", 1024, NULL },

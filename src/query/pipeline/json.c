@@ -114,9 +114,18 @@ bool lp_run_json_paths(struct lp_pipeline_state *st, const struct lp_step *step)
 		const struct lp_extraction *e = &stage->extractions[i];
 		struct lp_json_value v = { st->line[0] == '[' ? LP_JSON_ARRAY : LP_JSON_OBJECT, st->line, st->line_len };
 
-		len = 0;
-		value = follow(st, e->path, &v) ? lp_json_text(st, &v, &len) : "";
-		lp_entry_extract(st, e->label.s, e->label.len, value, len);
+		if (!follow(st, e->path, &v)) {
+			/* Nothing there: the label is empty, unless there is one of the name already. */
+			if (!lp_entry_find(st, e->label.s, e->label.len))
+				lp_entry_set(st, LP_CATEGORY_PARSED, e->label.s, e->label.len, "", 0);
+			continue;
+		}
+		value = lp_json_text(st, &v, &len);
+		/* Unlike the labels of the json stage they replace what earlier stages found (Loki). */
+		if (lp_entry_is_taken(st, e->label.s, e->label.len))
+			lp_entry_extract(st, e->label.s, e->label.len, value, len);
+		else
+			lp_entry_set(st, LP_CATEGORY_PARSED, e->label.s, e->label.len, value, len);
 	}
 	return true;
 }

@@ -145,6 +145,34 @@ void lp_entry_delete(struct lp_pipeline_state *st, const char *name, size_t len)
 	}
 }
 
+/* The index of the hint that a label serves, by its own name or with the suffix; n_names: none. */
+static uint32_t hint_of(const struct lp_hints *h, const char *name, size_t len)
+{
+	size_t stem = len > sizeof LP_EXTRACTED - 1 && !memcmp(name + len - (sizeof LP_EXTRACTED - 1), LP_EXTRACTED, sizeof LP_EXTRACTED - 1)
+		? len - (sizeof LP_EXTRACTED - 1) : 0;
+
+	for (uint32_t i = 0; i < h->n_names; i++) {
+		const struct lp_str *want = h->names[i];
+
+		if (want->len == len && !memcmp(want->s, name, len))
+			return i;
+		if (stem && want->len == stem && !memcmp(want->s, name, stem))
+			return i;
+	}
+	return h->n_names;
+}
+
+static void record(struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	const struct lp_hints *h = &st->pipeline->hints;
+	uint32_t i = h->all ? 64 : hint_of(h, name, len);
+
+	if (i < h->n_names && i < 64 && !(st->extracted >> i & 1)) {
+		st->extracted |= 1ull << i;
+		st->n_extracted++;
+	}
+}
+
 void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category, const char *name, size_t name_len, const char *value, size_t value_len)
 {
 	struct lp_entry *e = lp_entry_find(st, name, name_len);
@@ -164,32 +192,18 @@ void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category,
 	e->value = value;
 	e->value_len = (uint32_t)value_len;
 	st->changed = true;
+	if (category == LP_CATEGORY_PARSED)
+		record(st, name, name_len);
 }
 
 /* ---- hints ---------------------------------------------------------------------------------------- */
 
-/* The index of the hint that a label serves, by its own name or with the suffix; n_names: none. */
-static uint32_t hint_of(const struct lp_hints *h, const char *name, size_t len)
-{
-	size_t stem = len > sizeof LP_EXTRACTED - 1 && !memcmp(name + len - (sizeof LP_EXTRACTED - 1), LP_EXTRACTED, sizeof LP_EXTRACTED - 1)
-		? len - (sizeof LP_EXTRACTED - 1) : 0;
-
-	for (uint32_t i = 0; i < h->n_names; i++) {
-		const struct lp_str *want = h->names[i];
-
-		if (want->len == len && !memcmp(want->s, name, len))
-			return i;
-		if (stem && want->len == stem && !memcmp(want->s, name, stem))
-			return i;
-	}
-	return h->n_names;
-}
-
+/* Nothing is wanted, or an earlier stage has found it all. */
 bool lp_hints_none(const struct lp_pipeline_state *st)
 {
 	const struct lp_hints *h = &st->pipeline->hints;
 
-	return !h->all && !h->n_names;
+	return (!h->all && !h->n_names) || lp_hints_done(st);
 }
 
 bool lp_hints_want(const struct lp_pipeline_state *st, const char *name, size_t len)
@@ -236,15 +250,11 @@ bool lp_hints_done(const struct lp_pipeline_state *st)
 	return !h->all && h->n_names && h->n_names <= 64 && st->n_extracted == h->n_names;
 }
 
-static void record(struct lp_pipeline_state *st, const char *name, size_t len)
+bool lp_entry_is_taken(struct lp_pipeline_state *st, const char *name, size_t len)
 {
-	const struct lp_hints *h = &st->pipeline->hints;
-	uint32_t i = h->all ? 64 : hint_of(h, name, len);
+	const struct lp_entry *e = lp_entry_find(st, name, len);
 
-	if (i < h->n_names && i < 64 && !(st->extracted >> i & 1)) {
-		st->extracted |= 1ull << i;
-		st->n_extracted++;
-	}
+	return lp_entry_in_base(st, name, len) || (e && e->category != LP_CATEGORY_PARSED);
 }
 
 void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t name_len, const char *value, size_t value_len)
@@ -254,7 +264,7 @@ void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t nam
 		return;
 	const struct lp_entry *e = lp_entry_find(st, name, name_len);
 
-	if (lp_entry_in_base(st, name, name_len) || (e && e->category != LP_CATEGORY_PARSED)) {
+	if (lp_entry_is_taken(st, name, name_len)) {
 		char *longer = lp_scratch_alloc(&st->scratch, name_len + sizeof LP_EXTRACTED);
 
 		if (!longer) {
@@ -269,7 +279,6 @@ void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t nam
 	}
 	if (!lp_hints_want(st, name, name_len) || (e && e->category == LP_CATEGORY_PARSED))
 		return;
-	record(st, name, name_len);
 	lp_entry_set(st, LP_CATEGORY_PARSED, name, name_len, value, value_len);
 }
 

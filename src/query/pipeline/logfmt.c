@@ -215,21 +215,53 @@ bool lp_run_logfmt(struct lp_pipeline_state *st, const struct lp_step *step)
 	return true;
 }
 
-static bool is_key(const char *name, size_t len, const struct lp_str *s)
+static bool is(const char *name, size_t len, const struct lp_str *s)
 {
 	return s->len == len && !memcmp(s->s, name, len);
 }
 
-/* Labels of expressions that found nothing are empty. */
-static bool fill(struct lp_pipeline_state *st, const struct lp_stage *stage)
+static bool asks_for(const struct lp_extraction *e, const char *name, size_t len)
+{
+	const struct lp_path *path = e->path;
+
+	return is(name, len, &path->steps[0].key);
+}
+
+/* Labels of expressions are there from the beginning, empty, whatever earlier stages put there; not those that the stream has. */
+static void clear(struct lp_pipeline_state *st, const struct lp_stage *stage)
 {
 	for (uint32_t i = 0; i < stage->n_extractions; i++) {
 		const struct lp_str *label = &stage->extractions[i].label;
 
-		if (!lp_entry_find(st, label->s, label->len))
-			lp_entry_extract(st, label->s, label->len, "", 0);
+		if (!lp_entry_is_taken(st, label->s, label->len))
+			lp_entry_set(st, LP_CATEGORY_PARSED, label->s, label->len, "", 0);
 	}
+}
+
+/* A pair belongs to the expressions that ask for its key, else to the one whose label has its name (Loki). */
+static bool belongs(const struct lp_stage *stage, const struct lp_extraction *e, const char *name, size_t len)
+{
+	if (asks_for(e, name, len))
+		return true;
+	if (!is(name, len, &e->label))
+		return false;
+	for (uint32_t i = 0; i < stage->n_extractions; i++)
+		if (asks_for(&stage->extractions[i], name, len))
+			return false;
 	return true;
+}
+
+/* May the pair be looked at?  One that has the name of a label always, another one if the query wants a label of its name, and no stage
+ * has found that yet: in a metric query an expression with another name therefore finds nothing (Loki). */
+static bool may_read(struct lp_pipeline_state *st, const struct lp_stage *stage, const char *name, size_t len)
+{
+	const struct lp_entry *e;
+
+	for (uint32_t i = 0; i < stage->n_extractions; i++)
+		if (is(name, len, &stage->extractions[i].label))
+			return true;
+	e = lp_entry_find(st, name, len);
+	return lp_hints_want(st, name, len) && !(e && e->category == LP_CATEGORY_PARSED);
 }
 
 bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step)
@@ -241,12 +273,11 @@ bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step
 
 	if (lp_hints_none(st))
 		return true;
+	clear(st, stage);
 	while ((r = next_clean(&it)) != 0) {
 		if (r < 0) {
-			if (stage->strict) {
-				broken(st, &it);
-				break;
-			}
+			if (stage->strict)
+				return broken(st, &it);
 			continue;
 		}
 		/* The key as a label's name: a_b finds the pair a-b=1, as in Loki. */
@@ -254,14 +285,19 @@ bool lp_run_logfmt_keys(struct lp_pipeline_state *st, const struct lp_step *step
 
 		if (!name)
 			return true;
+		if (!may_read(st, stage, name, len))
+			continue;
 		for (uint32_t i = 0; i < stage->n_extractions; i++) {
-			const struct lp_path *path = stage->extractions[i].path;
 			const struct lp_str *label = &stage->extractions[i].label;
 
-			/* A pair with the name of the label counts as well (Loki). */
-			if (is_key(name, len, &path->steps[0].key) || is_key(name, len, label))
+			if (!belongs(stage, &stage->extractions[i], name, len))
+				continue;
+			/* Of pairs with one key the last counts, or the first where the label's name is taken. */
+			if (lp_entry_is_taken(st, label->s, label->len))
 				lp_entry_extract(st, label->s, label->len, it.value, it.value_len);
+			else
+				lp_entry_set(st, LP_CATEGORY_PARSED, label->s, label->len, it.value, it.value_len);
 		}
 	}
-	return fill(st, stage);
+	return true;
 }

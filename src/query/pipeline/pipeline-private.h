@@ -103,6 +103,8 @@ bool lp_entry_in_base(const struct lp_pipeline_state *st, const char *name, size
 /* Set or replace, unless a label of a stronger category has the name.  The bytes must live as long as the line. */
 void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category, const char *name, size_t name_len, const char *value, size_t value_len);
 void lp_entry_delete(struct lp_pipeline_state *st, const char *name, size_t len);
+/* Does the stream or the metadata have a label of the name? */
+bool lp_entry_is_taken(struct lp_pipeline_state *st, const char *name, size_t len);
 /* What a parser found: renamed when it collides with a label of the stream or metadata; an earlier one stays; hints are kept. */
 void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t name_len, const char *value, size_t value_len);
 bool lp_hints_want(const struct lp_pipeline_state *st, const char *name, size_t len);

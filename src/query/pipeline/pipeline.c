@@ -153,6 +153,21 @@ static int compile_step(struct lp_pipeline *p, struct lp_step *step)
 	return 0;
 }
 
+/* Where a line filter runs: before decolorize, up to the last stage that makes another line (as Loki, which moves filters forward). */
+static struct lp_step *place(struct lp_pipeline *p, const struct lp_stage *s)
+{
+	uint32_t at = p->n_steps++;
+
+	if (s->kind != LP_STAGE_LINE_FILTER)
+		return &p->steps[at];
+	for (uint32_t i = at; i-- && p->steps[i].stage->kind != LP_STAGE_LINE_FORMAT && p->steps[i].stage->kind != LP_STAGE_UNPACK;)
+		if (p->steps[i].stage->kind == LP_STAGE_DECOLORIZE)
+			at = i;
+	memmove(&p->steps[at + 1], &p->steps[at], (p->n_steps - 1 - at) * sizeof *p->steps);
+	memset(&p->steps[at], 0, sizeof *p->steps);
+	return &p->steps[at];
+}
+
 static int compile(struct lp_pipeline *p, const struct lp_pipeline_spec *spec)
 {
 	const struct lp_stage *stages = spec->range ? spec->range->log.stages : spec->stages;
@@ -172,8 +187,10 @@ static int compile(struct lp_pipeline *p, const struct lp_pipeline_spec *spec)
 		leading = leading && s->kind == LP_STAGE_LINE_FILTER;
 		if (leading)
 			continue;
-		p->steps[p->n_steps].stage = s;
-		r = compile_step(p, &p->steps[p->n_steps++]);
+		struct lp_step *step = place(p, s);
+
+		step->stage = s;
+		r = compile_step(p, step);
 		if (r < 0)
 			return r;
 	}

@@ -50,6 +50,7 @@ namespace {
 struct go_regex_error {
 	const char *code;
 	std::string arg;
+	std::string before;             /* what stands before it, as RE2 shall see it: an error in there comes first */
 };
 
 /* ---- the pattern as RE2 shall see it ------------------------------------------------------------ */
@@ -87,9 +88,10 @@ size_t rewrite_group(const std::string &p, size_t i, std::string *out, std::vect
 {
 	size_t name_at = 0;
 
-	if (p.compare(i, 4, "(?P<") == 0)
+	/* At the very end they are read as flags. */
+	if (p.compare(i, 4, "(?P<") == 0 && p.size() - i > 4)
 		name_at = i + 4;
-	else if (p.compare(i, 3, "(?<") == 0)
+	else if (p.compare(i, 3, "(?<") == 0 && p.size() - i > 3)
 		name_at = i + 3;
 	if (!name_at) {
 		if (i + 1 >= p.size() || p[i + 1] != '?')
@@ -100,16 +102,17 @@ size_t rewrite_group(const std::string &p, size_t i, std::string *out, std::vect
 	size_t end = p.find('>', name_at);
 
 	if (end == std::string::npos)
-		throw go_regex_error{"invalid named capture", p.substr(i)};
+		throw go_regex_error{"invalid named capture", p.substr(i), *out};
 	std::string name = p.substr(name_at, end - name_at);
 	bool good = !name.empty();
 
 	for (char c : name)
 		good = good && name_char(c);
 	if (!good)
-		throw go_regex_error{"invalid named capture", p.substr(i, end + 1 - i)};
+		throw go_regex_error{"invalid named capture", p.substr(i, end + 1 - i), *out};
 	names->push_back(name);
-	out->push_back('(');
+	/* A question mark behind the plain bracket would make flags of it; RE2 refuses it behind a name. */
+	*out += end + 1 < p.size() && p[end + 1] == '?' ? "(?P<n>" : "(";
 	return end + 1;
 }
 
@@ -122,9 +125,13 @@ std::string rewrite(const std::string &p, std::vector<std::string> *names)
 		size_t next = i + 1;
 
 		if (p[i] == '\\' && i + 1 < n) {
-			if (p[i + 1] == 'C')
-				throw go_regex_error{"invalid escape sequence", "\\C"};
 			next = i + 2;
+			/* One byte for RE2, nothing for Go: let RE2 find it where it stands (see go_error). */
+			if (p[i + 1] == 'C') {
+				out += "\\c";
+				i = next;
+				continue;
+			}
 			if (p[i + 1] == 'Q') {
 				size_t end = p.find("\\E", next);
 
@@ -134,7 +141,7 @@ std::string rewrite(const std::string &p, std::vector<std::string> *names)
 			next = class_end(p, i);
 		} else if (p[i] == '(') {
 			if (++depth > MAX_NESTING)
-				throw go_regex_error{"expression nests too deeply", p};
+				throw go_regex_error{"expression nests too deeply", p, ""};
 			i = rewrite_group(p, i, &out, names);
 			continue;
 		} else if (p[i] == ')' && depth) {
@@ -145,28 +152,37 @@ std::string rewrite(const std::string &p, std::vector<std::string> *names)
 	}
 	/* Last: groups that are nested too deeply are refused for that, however many they are. */
 	if (names->size() > MAX_GROUPS)
-		throw go_regex_error{"expression too large", p};
+		throw go_regex_error{"expression too large", p, ""};
 	return out;
 }
 
 go_regex_error go_error(const re2::RE2 &re, const std::string &pattern)
 {
+	size_t odd = pattern.find("\\C"), hex = pattern.rfind("\\x{");
+
 	switch (re.error_code()) {
-	case re2::RE2::ErrorBadEscape: return {"invalid escape sequence", re.error_arg()};
-	case re2::RE2::ErrorBadCharClass: return {"invalid character class", re.error_arg()};
-	case re2::RE2::ErrorBadCharRange: return {"invalid character class range", re.error_arg()};
-	case re2::RE2::ErrorMissingBracket: return {"missing closing ]", re.error_arg()};
-	case re2::RE2::ErrorMissingParen: return {"missing closing )", pattern};
-	case re2::RE2::ErrorUnexpectedParen: return {"unexpected )", pattern};
-	case re2::RE2::ErrorTrailingBackslash: return {"trailing backslash at end of expression", ""};
-	case re2::RE2::ErrorRepeatArgument: return {"missing argument to repetition operator", re.error_arg()};
-	case re2::RE2::ErrorRepeatSize: return {"invalid repeat count", re.error_arg()};
-	case re2::RE2::ErrorRepeatOp: return {"invalid nested repetition operator", re.error_arg()};
-	case re2::RE2::ErrorBadPerlOp: return {"invalid or unsupported Perl syntax", re.error_arg()};
-	case re2::RE2::ErrorBadUTF8: return {"invalid UTF-8", pattern};
-	case re2::RE2::ErrorBadNamedCapture: return {"invalid named capture", re.error_arg()};
-	case re2::RE2::ErrorPatternTooLarge: return {"expression too large", pattern};
-	default: return {"internal error", pattern};
+	case re2::RE2::ErrorBadEscape:
+		if (re.error_arg() == "\\c" && odd < pattern.find("\\c"))
+			return {"invalid escape sequence", "\\C", ""};
+		return {"invalid escape sequence", re.error_arg(), ""};
+	case re2::RE2::ErrorBadCharClass: return {"invalid character class", re.error_arg(), ""};
+	case re2::RE2::ErrorBadCharRange: return {"invalid character class range", re.error_arg(), ""};
+	case re2::RE2::ErrorMissingBracket: return {"missing closing ]", re.error_arg(), ""};
+	case re2::RE2::ErrorMissingParen: return {"missing closing )", pattern, ""};
+	case re2::RE2::ErrorUnexpectedParen: return {"unexpected )", pattern, ""};
+	case re2::RE2::ErrorTrailingBackslash: return {"trailing backslash at end of expression", "", ""};
+	case re2::RE2::ErrorRepeatArgument: return {"missing argument to repetition operator", re.error_arg(), ""};
+	case re2::RE2::ErrorRepeatSize: return {"invalid repeat count", re.error_arg().substr(0, re.error_arg().find('}') + 1), ""};
+	case re2::RE2::ErrorRepeatOp: return {"invalid nested repetition operator", re.error_arg(), ""};
+	case re2::RE2::ErrorBadPerlOp: return {"invalid or unsupported Perl syntax", re.error_arg(), ""};
+	case re2::RE2::ErrorBadUTF8:
+		/* RE2 says so of a brace that is not closed, too. */
+		if (hex != std::string::npos && lp_utf8_valid(pattern.data(), pattern.size()))
+			return {"invalid escape sequence", pattern.substr(hex), ""};
+		return {"invalid UTF-8", pattern, ""};
+	case re2::RE2::ErrorBadNamedCapture: return {"invalid named capture", re.error_arg(), ""};
+	case re2::RE2::ErrorPatternTooLarge: return {"expression too large", pattern, ""};
+	default: return {"internal error", pattern, ""};
 	}
 }
 
@@ -556,8 +572,16 @@ int compile(const std::string &pattern, unsigned flags, struct lp_regex **ret_re
 	options.set_dot_nl(flags & LP_REGEX_ANCHORED);
 	re->anchored = flags & LP_REGEX_ANCHORED;
 	re->names.emplace_back();
-	std::string plain = rewrite(pattern, &re->names);
+	std::string plain;
 
+	try {
+		plain = rewrite(pattern, &re->names);
+	} catch (const go_regex_error &e) {
+		re2::RE2 before(e.before, options);
+
+		put_error(error, before.ok() || before.error_code() == re2::RE2::ErrorMissingParen ? e : go_error(before, pattern));
+		return -EINVAL;
+	}
 	re->re.reset(new re2::RE2(plain, options));
 	if (!re->re->ok()) {
 		put_error(error, go_error(*re->re, pattern));
@@ -576,9 +600,6 @@ extern "C" int lp_regex_compile(const char *pattern, size_t len, unsigned flags,
 {
 	try {
 		return compile(std::string(pattern ? pattern : "", len), flags, ret_re, error);
-	} catch (const go_regex_error &e) {
-		put_error(error, e);
-		return -EINVAL;
 	} catch (const std::exception &) {
 		return -ENOMEM;
 	}

@@ -9,6 +9,7 @@
 #include "common/utf8.h"
 #include "query/logql/units.h"
 
+#include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
@@ -333,7 +334,8 @@ static bool scan_unit(struct lp_lexer *lx, size_t from)
 	return true;
 }
 
-static unsigned scan_digits(struct lp_lexer *lx, int base)
+/* Digits and underscores; *ret_odd: the first digit that the base does not have, as it stands there.  Returns the count of digits. */
+static unsigned scan_digits(struct lp_lexer *lx, int base, int *ret_odd)
 {
 	unsigned n = 0;
 
@@ -343,35 +345,92 @@ static unsigned scan_digits(struct lp_lexer *lx, int base)
 		if (c != '_' && (d < 0 || d >= (base == 16 ? 16 : 10)))
 			return n;
 		n += c != '_';
+		if (c != '_' && d >= base && !*ret_odd)
+			*ret_odd = c;
 	}
+}
+
+static void fail_char(struct lp_lexer *lx, const char *before, int c, const char *behind, const char *what)
+{
+	char text[96];
+
+	snprintf(text, sizeof text, "%s'%c'%s%s", before, c, behind, what);
+	fail(lx, text);
+}
+
+/* Each underscore between digits, or behind a prefix. */
+static bool underscores_fit(const char *s, size_t n)
+{
+	bool prefix = n > 1 && s[0] == '0' && ((s[1] | 0x20) == 'x' || (s[1] | 0x20) == 'o' || (s[1] | 0x20) == 'b');
+	char before = prefix ? '0' : '.';
+
+	for (size_t i = prefix ? 2 : 0; i < n; i++) {
+		bool digit = hex_digit(s[i]) >= 0 && (is_digit(s[i]) || (prefix && (s[1] | 0x20) == 'x'));
+		char now = s[i] == '_' ? '_' : digit ? '0' : '.';
+
+		if ((now == '_' && before != '0') || (now == '.' && before == '_'))
+			return false;
+		before = now;
+	}
+	return before != '_';
+}
+
+/* Go's scanner looks for an exponent behind any number: 1EB and 1PB are none that it takes. */
+static void scan_exponent(struct lp_lexer *lx, int base, bool prefix, bool point)
+{
+	int c = peek(lx, 0), e = c | 0x20, odd = 0;
+
+	if (c < 0 || (e != 'e' && e != 'p')) {
+		if (base == 16 && point)
+			fail(lx, "hexadecimal mantissa requires a 'p' exponent");
+		return;
+	}
+	if (e == 'e' && prefix)
+		fail_char(lx, "", c, " exponent requires decimal mantissa", "");
+	else if (e == 'p' && base != 16)
+		fail_char(lx, "", c, " exponent requires hexadecimal mantissa", "");
+	step(lx);
+	if (peek(lx, 0) == '+' || peek(lx, 0) == '-')
+		step(lx);
+	if (!scan_digits(lx, 10, &odd))
+		fail(lx, "exponent has no digits");
 }
 
 static void scan_number(struct lp_lexer *lx)
 {
-	size_t from = lx->pos;
-	int base = 10, p = peek(lx, 1) | 0x20;
+	static const char *const kinds[] = { [2] = "binary literal", [8] = "octal literal", [10] = "decimal literal", [16] = "hexadecimal literal" };
+	size_t from = lx->pos, mantissa;
+	int base = 10, p = peek(lx, 0) == '0' ? peek(lx, 1) | 0x20 : 0, odd = 0;
+	bool prefix = p == 'x' || p == 'b' || p == 'o', point;
 	unsigned digits;
+	char text[64];
 
-	if (peek(lx, 0) == '0' && (p == 'x' || p == 'b' || p == 'o')) {
+	if (prefix) {
 		base = p == 'x' ? 16 : p == 'b' ? 2 : 8;
 		step_to(lx, lx->pos + 2);
+	} else if (peek(lx, 0) == '0') {
+		base = 8;
 	}
-	digits = scan_digits(lx, base);
-	if (peek(lx, 0) == '.') {
+	digits = scan_digits(lx, base, &odd);
+	point = peek(lx, 0) == '.';
+	if (point) {
 		step(lx);
-		digits += scan_digits(lx, base);
+		if (base == 2 || (base == 8 && prefix)) {
+			snprintf(text, sizeof text, "invalid radix point in %s", kinds[base]);
+			fail(lx, text);
+		}
+		digits += scan_digits(lx, base, &odd);
 	}
-	if (!digits)
-		fail(lx, base == 16 ? "hexadecimal literal has no digits" : base == 2 ? "binary literal has no digits" : "octal literal has no digits");
-	int e = peek(lx, 0) | 0x20;
-
-	if ((e == 'e' && base == 10) || (e == 'p' && base == 16)) {
-		step(lx);
-		if (peek(lx, 0) == '+' || peek(lx, 0) == '-')
-			step(lx);
-		if (!scan_digits(lx, 10))
-			fail(lx, "exponent has no digits");
+	if (!digits) {
+		snprintf(text, sizeof text, "%s has no digits", kinds[base]);
+		fail(lx, text);
 	}
+	mantissa = lx->pos;
+	scan_exponent(lx, base, prefix, point);
+	if (odd && !point && mantissa == lx->pos)
+		fail_char(lx, "invalid digit ", odd, " in ", kinds[base]);
+	if (!underscores_fit(lx->text + from, lx->pos - from))
+		fail(lx, "'_' must separate successive digits");
 	if (lx->tok == LP_TOK_ERROR || scan_unit(lx, from))
 		return;
 	set_str(lx, lx->text + from, lx->pos - from);

@@ -55,10 +55,10 @@ static void put_bytes(struct lp_buf *out, double bytes)
 	uint64_t again = 0;
 
 	lp_units_print_bytes(&text, bytes);
-	/* "0B" begins a binary number, and "5EB" one with an exponent. */
+	/* "0B" begins a binary number, "5EB" and "5PB" one with an exponent. */
 	if (!bytes)
 		lp_buf_str(out, "0.0B");
-	else if (!memchr(text.data, 'E', text.len) && lp_units_bytes((const char *)text.data, text.len, &again) == 0 && (double)again == bytes)
+	else if (!memchr(text.data, 'E', text.len) && !memchr(text.data, 'P', text.len) && lp_units_bytes((const char *)text.data, text.len, &again) == 0 && (double)again == bytes)
 		lp_buf_append(out, text.data, text.len);
 	else
 		lp_buf_printf(out, "%.0fB", bytes);

@@ -50,6 +50,11 @@ static const struct {
 	/* Expressions replace what earlier stages found; the last pair of a key counts, unless its name is taken. */
 	{ "| logfmt q=\"a\"", "a=1 a=2", "= | q=2" }, { "| logfmt user=\"a\"", "a=1 a=2", "= | user_extracted=1" }, { "| logfmt user=\"a\"", "b=1", "= |" },
 	{ "| logfmt a=\"b\", b=\"c\"", "b=1", "= | a=1 b=" }, { "| logfmt | logfmt q=\"a\"", "a=1", "= | a=1 q=" },
+	/* Paths in broken text are followed as Loki's scanner follows them. */
+	{ "| json a=\"x\"", "\"x\":1", "= | __error__=JSONParserErr __error_details__=? a=" },
+	{ "| json a=\"x[0]\", b=\"x[1].y\"", "{\"x\":[\"q\",{\"y\":2}", "= | a=q b=2" },
+	{ "| json a=\"x\", b=\"x.y\"", "{\"z\" {\"x\":{\"y\":1\"\\/\"", "= | a= b=" },
+	{ "| json a=\"x\"", "{\"x\":1\"\\/\",", "= | a=1\"/\"" }, { "| json", "{\"\u00a0n\":1}", "= | n=1" },
 	{ "| json a=\"x\" | json a=\"y\"", "{\"x\":1,\"y\":2}", "= | a=2" }, { "| json user=\"nope\", b=\"nope\"", "{}", "= | b=" },
 };
 

@@ -65,67 +65,44 @@ bool lp_run_json(struct lp_pipeline_state *st, const struct lp_step *step)
 	return true;
 }
 
-static bool is_step(struct lp_pipeline_state *st, const struct lp_path_step *step, const char *key, size_t len)
+static void take_value(struct lp_pipeline_state *st, const struct lp_stage *stage, uint32_t path, const struct lp_json_value *v, const char *why)
 {
-	return lp_json_unescape(st, key, len, &key, &len) && len == step->key.len && !memcmp(key, step->key.s, len);
-}
+	const struct lp_str *label = &stage->extractions[path].label;
+	struct lp_json_value text;
+	const char *value;
+	size_t len;
 
-/* Follow a path; the first member of a name counts.  A broken value at the end of the path is an error, one elsewhere is not. */
-static bool follow(struct lp_pipeline_state *st, const struct lp_path *path, struct lp_json_value *v)
-{
-	for (unsigned i = 0; i < path->n_steps; i++) {
-		const struct lp_path_step *step = &path->steps[i];
-		struct lp_json_iter it;
-		struct lp_json_value member;
-		const char *key = NULL, *why = "";
-		size_t key_len = 0;
-		uint32_t at = 0;
-		bool found = false;
-		int r = 1;
-
-		if (v->type != (step->is_index ? LP_JSON_ARRAY : LP_JSON_OBJECT) || lp_json_begin(&it, v->s, v->len, !step->is_index, &why) < 0)
-			return false;
-		while (!found && r > 0) {
-			key = NULL;
-			r = lp_json_next(&it, &key, &key_len, &member, &why);
-			if (r > 0)
-				found = step->is_index ? at++ == step->index : is_step(st, step, key, key_len);
-		}
-		if (r < 0 && key && is_step(st, step, key, key_len))
-			broken(st, why);
-		if (!found)
-			return false;
-		*v = member;
+	if (!v) {
+		broken(st, why);
+		return;
 	}
-	return true;
+	/* What passes for a number may have escapes, and Loki undoes them. */
+	text = *v;
+	if (v->type == LP_JSON_NUMBER)
+		text.type = LP_JSON_STRING;
+	value = lp_json_text(st, &text, &len);
+	/* Unlike the labels of the json stage they replace what earlier stages found (Loki). */
+	if (lp_entry_is_taken(st, label->s, label->len))
+		lp_entry_extract(st, label->s, label->len, value, len);
+	else
+		lp_entry_set(st, LP_CATEGORY_PARSED, label->s, label->len, value, len);
 }
 
 bool lp_run_json_paths(struct lp_pipeline_state *st, const struct lp_step *step)
 {
 	const struct lp_stage *stage = step->stage;
-	const char *value;
-	size_t len;
 
 	if (!st->line_len || lp_hints_none(st))
 		return true;
 	if (!strchr("{[\"", st->line[0]) || !st->line[0])
 		return broken(st, "");
+	lp_json_find(st, st->line, st->line_len, stage, take_value);
+	/* Where nothing was found the label is empty, unless there is one of the name already. */
 	for (uint32_t i = 0; i < stage->n_extractions; i++) {
-		const struct lp_extraction *e = &stage->extractions[i];
-		struct lp_json_value v = { st->line[0] == '[' ? LP_JSON_ARRAY : LP_JSON_OBJECT, st->line, st->line_len };
+		const struct lp_str *label = &stage->extractions[i].label;
 
-		if (!follow(st, e->path, &v)) {
-			/* Nothing there: the label is empty, unless there is one of the name already. */
-			if (!lp_entry_find(st, e->label.s, e->label.len))
-				lp_entry_set(st, LP_CATEGORY_PARSED, e->label.s, e->label.len, "", 0);
-			continue;
-		}
-		value = lp_json_text(st, &v, &len);
-		/* Unlike the labels of the json stage they replace what earlier stages found (Loki). */
-		if (lp_entry_is_taken(st, e->label.s, e->label.len))
-			lp_entry_extract(st, e->label.s, e->label.len, value, len);
-		else
-			lp_entry_set(st, LP_CATEGORY_PARSED, e->label.s, e->label.len, value, len);
+		if (!lp_entry_find(st, label->s, label->len))
+			lp_entry_set(st, LP_CATEGORY_PARSED, label->s, label->len, "", 0);
 	}
 	return true;
 }

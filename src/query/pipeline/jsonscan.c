@@ -110,6 +110,286 @@ static int scan_value(const char **p, const char *end, struct lp_json_value *v, 
 	return 0;
 }
 
+/* ---- paths: jsonparser's EachKey ------------------------------------------------------------------- */
+
+typedef void (*found_fn)(struct lp_pipeline_state *st, const struct lp_stage *stage, uint32_t path, const struct lp_json_value *value, const char *why);
+
+struct find {
+	struct lp_pipeline_state *st;
+	const struct lp_stage *stage;
+	found_fn fn;
+	const char *end;
+	int level, max_level;
+	uint32_t n_found;
+	bool *found, *wanted;           /* per path; wanted: goes into the array that is being read */
+	struct lp_str keys[LP_PATH_MAX_STEPS];  /* the last key seen on each level */
+};
+
+static const struct lp_path *path_of(const struct find *f, uint32_t i)
+{
+	return f->stage->extractions[i].path;
+}
+
+static bool is_key(const struct lp_path_step *step, const struct lp_str *key)
+{
+	return !step->is_index && step->key.len == key->len && !memcmp(step->key.s, key->s, key->len);
+}
+
+/* Are the keys down to this level those of the path? */
+static bool same_tree(const struct find *f, const struct lp_path *path, int level)
+{
+	for (int i = 0; i < level && i < (int)path->n_steps; i++)
+		if (!is_key(&path->steps[i], &f->keys[i]))
+			return false;
+	return true;
+}
+
+static void give(struct find *f, uint32_t path, const char *p, const char *end)
+{
+	struct lp_json_value v;
+	const char *why = "";
+
+	if (scan_value(&p, end, &v, &why) < 0)
+		f->fn(f->st, f->stage, path, NULL, why);
+	else
+		f->fn(f->st, f->stage, path, &v, NULL);
+}
+
+/* The element of an array, counted from 0; at p is its bracket.  Returns where the array was left. */
+static const char *each_element(const char *p, const char *end, void (*fn)(void *ctx, uint32_t index, const struct lp_json_value *v), void *ctx)
+{
+	struct lp_json_value v;
+	const char *why;
+
+	p = skip_blanks(p + 1, end);
+	if (p == end || *p == ']')
+		return p;
+	for (uint32_t i = 0;; i++) {
+		const char *from = p;
+
+		if (scan_value(&p, end, &v, &why) < 0)
+			return from;
+		fn(ctx, i, &v);
+		p = skip_blanks(p, end);
+		if (p == end || *p != ',')
+			return p;
+		p++;
+	}
+}
+
+struct element {
+	uint32_t index;
+	bool found;
+	struct lp_json_value value;
+};
+
+static void take_element(void *ctx, uint32_t index, const struct lp_json_value *v)
+{
+	struct element *e = ctx;
+
+	if (index != e->index)
+		return;
+	e->found = true;
+	e->value = *v;
+	/* With its quotes, to be read once more. */
+	if (v->type == LP_JSON_STRING) {
+		e->value.s--;
+		e->value.len += 2;
+	}
+}
+
+/* Behind the key where the steps end, in [p, end); or NULL.  jsonparser's searchKeys. */
+static const char *search(struct lp_pipeline_state *st, const char *p, const char *end, const struct lp_path_step *steps, uint32_t n, unsigned depth)
+{
+	int level = 0, key_level = 0;
+	bool matched = true;
+
+	if (!n)
+		return p;
+	for (; p < end && depth <= LP_JSON_MAX_DEPTH; p++) {
+		struct element e = { 0 };
+		struct lp_str key;
+		const char *from, *to;
+		size_t len;
+
+		switch (*p) {
+		case '"':
+			from = p + 1;
+			to = string_end(from, end);
+			p = to ? skip_blanks(to, end) : end;
+			if (p == end)
+				return NULL;
+			if (*p != ':') {
+				p--;
+				break;
+			}
+			if (level < 1 || level > (int)n || !lp_json_unescape(st, from, (size_t)(to - from) - 1, &key.s, &len))
+				return NULL;
+			key.len = (uint32_t)len;
+			matched = is_key(&steps[level - 1], &key);
+			if (matched && key_level == level - 1 && ++key_level == (int)n)
+				return p + 1;
+			break;
+		case '{':
+			if (matched) {
+				level++;
+				break;
+			}
+			p = block_end(p, end, '{', '}');
+			if (!p)
+				return NULL;
+			p--;
+			break;
+		case '}':
+			if (--level == key_level)
+				key_level--;
+			if (level < 0)
+				return NULL;
+			break;
+		case '[':
+			if (key_level == level && steps[level].is_index) {
+				e.index = steps[level].index;
+				(void)each_element(p, end, take_element, &e);
+				return e.found ? search(st, e.value.s, e.value.s + e.value.len, steps + level + 1, n - (uint32_t)level - 1, depth + 1) : NULL;
+			}
+			p = block_end(p, end, '[', ']');
+			if (!p)
+				return NULL;
+			p--;
+			break;
+		case ':': return NULL;
+		default: break;
+		}
+	}
+	return NULL;
+}
+
+/* An element of an array that paths go into. */
+static void match_element(void *ctx, uint32_t index, const struct lp_json_value *v)
+{
+	struct find *f = ctx;
+
+	for (uint32_t i = 0; i < f->stage->n_extractions; i++) {
+		const struct lp_path *path = path_of(f, i);
+		const char *at, *end = v->s + v->len;
+
+		if (!f->wanted[i] || path->steps[f->level - 1].index != index)
+			continue;
+		at = search(f->st, v->s, end, path->steps + f->level, path->n_steps - (uint32_t)f->level, 0);
+		f->n_found++;
+		f->found[i] = true;
+		if (at && v->type == LP_JSON_STRING)
+			f->fn(f->st, f->stage, i, &(const struct lp_json_value){ LP_JSON_STRING, at, (size_t)(end - at) }, NULL);
+		else if (at)
+			give(f, i, at, end);
+	}
+}
+
+/* At an opening bracket.  Returns where to go on, or NULL to end. */
+static const char *find_in_array(struct find *f, const char *p)
+{
+	bool any = false;
+
+	if (f->level < 0) {
+		f->fn(f->st, f->stage, 0, NULL, "Malformed JSON error");
+		return NULL;
+	}
+	for (uint32_t i = 0; i < f->stage->n_extractions; i++) {
+		const struct lp_path *path = path_of(f, i);
+
+		f->wanted[i] = !f->found[i] && (int)path->n_steps > f->level && path->steps[f->level].is_index && same_tree(f, path, f->level);
+		any = any || f->wanted[i];
+	}
+	if (!any)
+		return block_end(p, f->end, '[', ']');
+	f->level++;
+	p = each_element(p, f->end, match_element, f);
+	return f->n_found >= f->stage->n_extractions ? NULL : p;
+}
+
+/* Behind a key, at its colon.  Returns where to go on, or NULL to end. */
+static const char *find_key(struct find *f, const char *p, const struct lp_str *key)
+{
+	bool match = false;
+
+	if (f->max_level >= f->level) {
+		if (f->level < 1) {
+			f->fn(f->st, f->stage, 0, NULL, "Malformed JSON error");
+			return NULL;
+		}
+		f->keys[f->level - 1] = *key;
+		for (uint32_t i = 0; i < f->stage->n_extractions; i++) {
+			const struct lp_path *path = path_of(f, i);
+
+			if ((int)path->n_steps != f->level || f->found[i] || !same_tree(f, path, f->level))
+				continue;
+			match = f->found[i] = true;
+			give(f, i, p + 1, f->end);
+			if (++f->n_found == f->stage->n_extractions)
+				return NULL;
+		}
+	}
+	/* To the character before the value; without a value to the one before the colon, which a quote may be: it opens a string then. */
+	if (!match) {
+		const char *value = skip_blanks(p + 1, f->end);
+
+		p = value == f->end ? p - 1 : value - 1;
+	}
+	return *p == '"' ? p : p + 1;
+}
+
+void lp_json_find(struct lp_pipeline_state *st, const char *s, size_t n, const struct lp_stage *stage, found_fn fn)
+{
+	struct find f;
+
+	f.st = st;
+	f.stage = stage;
+	f.fn = fn;
+	f.end = s + n;
+	f.level = f.max_level = 0;
+	f.n_found = 0;
+	f.found = lp_scratch_alloc(&st->scratch, 2 * (size_t)stage->n_extractions * sizeof *f.found);
+	if (!f.found) {
+		st->no_memory = true;
+		return;
+	}
+	memset(f.found, 0, 2 * (size_t)stage->n_extractions * sizeof *f.found);
+	f.wanted = f.found + stage->n_extractions;
+	for (uint32_t i = 0; i < stage->n_extractions; i++)
+		if ((int)path_of(&f, i)->n_steps > f.max_level)
+			f.max_level = (int)path_of(&f, i)->n_steps;
+	for (int i = 0; i < f.max_level; i++)
+		f.keys[i] = (struct lp_str){ "", 0 };
+	for (const char *p = s; p && p < f.end;) {
+		const char *to;
+		struct lp_str key;
+		size_t len;
+
+		switch (*p) {
+		case '"':
+			to = string_end(p + 1, f.end);
+			if (!to || skip_blanks(to, f.end) == f.end)
+				return;
+			if (*skip_blanks(to, f.end) != ':') {
+				p = skip_blanks(to, f.end);
+				break;
+			}
+			if (!lp_json_unescape(st, p + 1, (size_t)(to - p) - 2, &key.s, &len))
+				return;
+			key.len = (uint32_t)len;
+			p = find_key(&f, skip_blanks(to, f.end), &key);
+			break;
+		case '[': p = find_in_array(&f, p); break;
+		default:
+			f.level += (*p == '{') - (*p == '}' || *p == ']');
+			p++;
+			break;
+		}
+	}
+}
+
+/* ---- members -------------------------------------------------------------------------------------- */
+
 int lp_json_begin(struct lp_json_iter *it, const char *s, size_t n, bool object, const char **ret_why)
 {
 	it->end = s + n;

@@ -4,9 +4,9 @@
  * names are compared by a 32-bit hash first.  One state belongs to one thread (query threads); nothing is lost if it dies. */
 #include "query/pipeline/pipeline-private.h"
 
+#include "common/unicode.h"
 #include "common/utf8.h"
 
-#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -307,6 +307,33 @@ static bool is_label_name(const char *s, size_t n)
 	return n && i == n && !(s[0] >= '0' && s[0] <= '9');
 }
 
+/* The blank at s, its length; 0: there is none. */
+static unsigned blank_len(const char *s, size_t n)
+{
+	unsigned len = lp_utf8_seq((const uint8_t *)s, n);
+
+	return len && lp_unicode_space(lp_utf8_get((const uint8_t *)s, len)) ? len : 0;
+}
+
+static void trim(const char **s, size_t *n)
+{
+	unsigned len;
+
+	while (*n && (len = blank_len(*s, *n))) {
+		*s += len;
+		*n -= len;
+	}
+	/* From the end: a blank has up to three bytes. */
+	for (size_t back = 1; back <= 3 && back <= *n;) {
+		if (blank_len(*s + *n - back, back) == back) {
+			*n -= back;
+			back = 1;
+		} else {
+			back++;
+		}
+	}
+}
+
 const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t prefix_len, const char *name, size_t len, size_t *ret_len)
 {
 	char *out, *p;
@@ -315,12 +342,7 @@ const char *lp_sanitize(struct lp_pipeline_state *st, const char *prefix, size_t
 		*ret_len = len;
 		return name;
 	}
-	while (len && isspace((unsigned char)name[0])) {
-		name++;
-		len--;
-	}
-	while (len && isspace((unsigned char)name[len - 1]))
-		len--;
+	trim(&name, &len);
 	out = p = lp_scratch_alloc(&st->scratch, prefix_len + len + 3);
 	if (!out) {
 		st->no_memory = true;

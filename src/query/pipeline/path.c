@@ -3,13 +3,11 @@
  *   json     path = ( field | "[" ( index | string ) "]" ) { "." field | "[" ( index | string ) "]" }
  *   logfmt   key | string
  *
- * Guarantees: linear, at most MAX_STEPS steps, everything in the caller's arena. */
+ * Guarantees: linear, at most LP_PATH_MAX_STEPS steps, everything in the caller's arena. */
 #include "query/pipeline/path.h"
 
 #include <errno.h>
 #include <string.h>
-
-#define MAX_STEPS 128
 
 enum token { END, FIELD, DOT, LSB, RSB, STRING, INDEX, OTHER };
 
@@ -117,7 +115,7 @@ static int read_brackets(struct scan *sc, struct lp_path_step *step, struct lp_b
 int lp_path_compile_json(struct lp_arena *arena, const char *s, size_t n, struct lp_path **ret_path, struct lp_buf *error)
 {
 	struct scan sc = { .s = s, .n = n, .arena = arena };
-	struct lp_path_step steps[MAX_STEPS];
+	struct lp_path_step steps[LP_PATH_MAX_STEPS];
 	struct lp_path *path = lp_arena_zalloc(arena, sizeof *path);
 	int r;
 
@@ -136,7 +134,7 @@ int lp_path_compile_json(struct lp_arena *arena, const char *s, size_t n, struct
 		}
 		if (r < 0)
 			return r == -EINVAL ? unexpected(&(struct scan){ .tok = OTHER, .odd = '"' }, NULL, error) : r;
-		if (path->n_steps == MAX_STEPS) {
+		if (path->n_steps == LP_PATH_MAX_STEPS) {
 			lp_buf_str(error, "too many steps");
 			return -EINVAL;
 		}

@@ -6,6 +6,8 @@
 #include "common/buf.h"
 #include "query/logql/ast.h"
 
+#define LP_PATH_MAX_STEPS 128u
+
 struct lp_path_step {
 	bool is_index;
 	uint32_t index;

@@ -121,17 +121,30 @@ START_TEST(refuses)
 }
 END_TEST
 
+#define SELECTOR "{app=\"api\", env=\"production\", namespace=\"warehouse\"}"
+
+static const struct {
+	const char *text, *want;
+} layouts[] = {
+	{ "sum by (level, cluster, namespace) (count_over_time(" SELECTOR " |= \"error\" | logfmt | status >= 500 [5m]))",
+	  "sum by (level, cluster, namespace)(\n  count_over_time(\n    " SELECTOR " |= \"error\" | logfmt | status>=500 [5m]\n  )\n)" },
+	/* As many line filters share a line as fit; decolorize stands at the margin. */
+	{ SELECTOR " |= \"an error that takes its place\" != \"b\" |~ \"another text that is long enough, it is for sure\" |= \"c\" | decolorize | json",
+	  SELECTOR "\n  |= \"an error that takes its place\" != \"b\" |~ \"another text that is long enough, it is for sure\"\n  |= \"c\"\n| decolorize\n  | json" },
+	{ "sum_over_time(" SELECTOR " | logfmt | unwrap duration(took) | __error__=\"\" | took > 5s [5m] offset 1h30m)",
+	  "sum_over_time(\n  " SELECTOR " | logfmt\n    | unwrap duration(took)\n    | __error__=\"\"\n    | took>5s [5m] offset 1h30m\n)" },
+	{ "sum by (a) (rate(" SELECTOR "[5m])) / on (a,b) group_left sum by (a,b) (rate(" SELECTOR "[5m]))",
+	  "  sum by (a)(rate(" SELECTOR "[5m]))\n/ on (a, b) group_left\n  sum by (a,b)(rate(" SELECTOR "[5m]))" },
+};
+
 START_TEST(several_lines)
 {
-	const char *text = "sum by (level, cluster, namespace) (count_over_time({app=\"api\", env=\"production\", namespace=\"warehouse\"} |= \"error\" "
-			   "| logfmt | status >= 500 [5m]))";
 	struct lp_buf out = LP_BUF_INIT;
 	struct lp_logql *query = NULL;
 
-	ck_assert_int_eq(lp_logql_parse(text, strlen(text), &query, &out), 0);
+	ck_assert_int_eq(lp_logql_parse(layouts[_i].text, strlen(layouts[_i].text), &query, &out), 0);
 	lp_logql_format(query->root, &out);
-	ck_assert_str_eq(lp_buf_cstr(&out), "sum by (level, cluster, namespace)(\n  count_over_time(\n    {app=\"api\", env=\"production\", "
-					    "namespace=\"warehouse\"} |= \"error\" | logfmt | status>=500 [5m]\n  )\n)");
+	ck_assert_str_eq(lp_buf_cstr(&out), layouts[_i].want);
 	lp_logql_free(&query);
 	lp_buf_free(&out);
 }
@@ -200,7 +213,7 @@ int main(void)
 	tcase_set_timeout(tc, 60);
 	tcase_add_loop_test(tc, prints, 0, sizeof good / sizeof good[0]);
 	tcase_add_loop_test(tc, refuses, 0, sizeof bad / sizeof bad[0]);
-	tcase_add_test(tc, several_lines);
+	tcase_add_loop_test(tc, several_lines, 0, sizeof layouts / sizeof layouts[0]);
 	tcase_add_test(tc, selectors);
 	tcase_add_test(tc, limits);
 	suite_add_tcase(suite, tc);

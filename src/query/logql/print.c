@@ -238,18 +238,21 @@ static void put_unwrap(struct lp_buf *out, const struct lp_range_agg *r)
 	put_name(out, &r->unwrap_label);
 	if (r->unwrap_conv)
 		lp_buf_byte(out, ')');
-	put_stages(out, r->post_filters);
 }
 
-static void put_window(struct lp_buf *out, const struct lp_range_agg *r)
+/* split: as it stands in an expression of several lines, where an offset has Prometheus' spelling if that can say it. */
+static void put_window(struct lp_buf *out, const struct lp_range_agg *r, bool split)
 {
 	lp_buf_byte(out, '[');
 	lp_units_print_prom_duration(out, r->range_ns);
 	lp_buf_byte(out, ']');
-	if (r->offset_ns) {
-		lp_buf_str(out, " offset ");
+	if (!r->offset_ns)
+		return;
+	lp_buf_str(out, " offset ");
+	if (split && r->offset_ns % 1000000 == 0)
+		lp_units_print_prom_duration(out, r->offset_ns);
+	else
 		lp_units_print_go_duration(out, r->offset_ns);
-	}
 }
 
 static void put_grouping(struct lp_buf *out, const struct lp_grouping *g, const char *separator)
@@ -260,21 +263,26 @@ static void put_grouping(struct lp_buf *out, const struct lp_grouping *g, const 
 	put_names(out, g->labels, g->n_labels, separator);
 }
 
-static void put_bin_op(struct lp_buf *out, const struct lp_expr *e)
+/* separator: between names; the form of several lines has blanks in it and no empty list behind group_left. */
+static void put_bin_op(struct lp_buf *out, const struct lp_expr *e, const char *separator)
 {
+	bool split = separator[1] != '\0';
+
 	lp_buf_str(out, lp_logql_bin_name(e->bin_op));
 	if (e->return_bool)
 		lp_buf_str(out, " bool");
 	if (!e->has_matching)
 		return;
 	lp_buf_str(out, e->matching_on ? " on " : " ignoring ");
-	put_names(out, e->matching_labels, e->n_matching_labels, ",");
+	put_names(out, e->matching_labels, e->n_matching_labels, separator);
 	lp_buf_byte(out, ' ');
 	if (e->card == LP_CARD_ONE_TO_ONE)
 		return;
 	lp_buf_str(out, e->card == LP_CARD_MANY_TO_ONE ? "group_left" : "group_right");
+	if (split && !e->n_include)
+		return;
 	lp_buf_byte(out, ' ');
-	put_names(out, e->include, e->n_include, ",");
+	put_names(out, e->include, e->n_include, separator);
 }
 
 static void put_range_agg(struct lp_buf *out, const struct lp_range_agg *r)
@@ -290,8 +298,9 @@ static void put_range_agg(struct lp_buf *out, const struct lp_range_agg *r)
 	if (r->has_unwrap) {
 		lp_buf_byte(out, ' ');
 		put_unwrap(out, r);
+		put_stages(out, r->post_filters);
 	}
-	put_window(out, r);
+	put_window(out, r, false);
 	lp_buf_byte(out, ')');
 	put_grouping(out, &r->grouping, ",");
 }
@@ -338,7 +347,7 @@ void lp_logql_print(const struct lp_expr *e, struct lp_buf *out)
 		lp_buf_byte(out, '(');
 		lp_logql_print(e->left, out);
 		lp_buf_byte(out, ' ');
-		put_bin_op(out, e);
+		put_bin_op(out, e, ",");
 		lp_buf_byte(out, ' ');
 		lp_logql_print(e->right, out);
 		lp_buf_byte(out, ')');
@@ -389,10 +398,33 @@ static bool put_short(struct lp_buf *out, const struct lp_expr *e)
 	return false;
 }
 
+/* Neighbouring line filters share a line if they fit; the last one gets a line of its own otherwise, and so on before it. */
+static void format_line_filters(const struct lp_stage *first, unsigned n, unsigned level, struct lp_buf *out)
+{
+	const struct lp_stage *s = first;
+	size_t before;
+
+	/* They fit from the first one to some place; behind it each is alone. */
+	indent(out, level);
+	before = out->len;
+	for (unsigned i = 0; i < n; i++, s = s->next) {
+		size_t end = out->len;
+
+		lp_buf_str(out, i ? " " : "");
+		put_line_filter(out, s);
+		if (!i || out->failed || out->len - before <= MAX_LINE)
+			continue;
+		out->len = end;
+		lp_buf_byte(out, '\n');
+		indent(out, level);
+		put_line_filter(out, s);
+		before = 0;
+	}
+}
+
 static void format_log(const struct lp_log_expr *log, unsigned level, struct lp_buf *out)
 {
 	size_t before = out->len;
-	bool line_filters = false;
 
 	indent(out, level);
 	put_selector(out, log);
@@ -403,15 +435,20 @@ static void format_log(const struct lp_log_expr *log, unsigned level, struct lp_
 	indent(out, level);
 	put_selector(out, log);
 	for (const struct lp_stage *s = log->stages; s; s = s->next) {
-		/* Neighbouring line filters share a line. */
-		if (line_filters && s->kind == LP_STAGE_LINE_FILTER) {
-			lp_buf_byte(out, ' ');
+		const struct lp_stage *last = s;
+		unsigned n = 1;
+
+		for (; s->kind == LP_STAGE_LINE_FILTER && last->next && last->next->kind == LP_STAGE_LINE_FILTER; last = last->next)
+			n++;
+		lp_buf_byte(out, '\n');
+		if (s->kind == LP_STAGE_LINE_FILTER) {
+			format_line_filters(s, n, level + 1, out);
 		} else {
-			lp_buf_byte(out, '\n');
-			indent(out, level + 1);
+			/* decolorize stands at the margin, as Loki puts it. */
+			indent(out, s->kind == LP_STAGE_DECOLORIZE ? 0 : level + 1);
+			lp_logql_print_stage(s, out);
 		}
-		line_filters = s->kind == LP_STAGE_LINE_FILTER;
-		lp_logql_print_stage(s, out);
+		s = last;
 	}
 }
 
@@ -429,9 +466,14 @@ static void format_range_agg(const struct lp_range_agg *r, unsigned level, struc
 		lp_buf_byte(out, '\n');
 		indent(out, level + 2);
 		put_unwrap(out, r);
+		for (const struct lp_stage *s = r->post_filters; s; s = s->next) {
+			lp_buf_byte(out, '\n');
+			indent(out, level + 2);
+			lp_logql_print_stage(s, out);
+		}
 	}
 	lp_buf_byte(out, ' ');
-	put_window(out, r);
+	put_window(out, r, true);
 	lp_buf_byte(out, '\n');
 	indent(out, level);
 	lp_buf_byte(out, ')');
@@ -509,7 +551,7 @@ static void format_expr(const struct lp_expr *e, unsigned level, struct lp_buf *
 		format_operand(e->left, level + 1, out);
 		lp_buf_byte(out, '\n');
 		indent(out, level);
-		put_bin_op(out, e);
+		put_bin_op(out, e, ", ");
 		lp_buf_byte(out, '\n');
 		format_operand(e->right, level + 1, out);
 		break;

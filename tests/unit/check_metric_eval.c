@@ -186,6 +186,11 @@ static const struct row instant_rows[] = {
 	{ "sort_desc(topk(2, L))", V, "", "a=2,b=y 8; a=2,b=x 4" },
 	{ "sort_desc(sort(L))", V, "", "a=2,b=y 8; a=2,b=x 4; a=1,b=y 2; a=1,b=x 1" },
 	{ "sort_desc(L) * 2", "a=1 3; a=2 9", "", "a=2 18; a=1 6" },
+	/* a matrix whose rows were put in another order takes more rows */
+	{ "sort_desc(L) or R", "a=1 1; a=2 2; a=3 3; a=4 4; a=5 5", "b=1 1; b=2 2; b=3 3; b=4 4; b=5 5",
+	  "a=5 5; a=4 4; a=3 3; a=2 2; a=1 1; b=1 1; b=2 2; b=3 3; b=4 4; b=5 5" },
+	{ "topk(5, L) or R", "a=1 1; a=2 2; a=3 3; a=4 4; a=5 5", "b=1 1; b=2 2; b=3 3",
+	  "a=1 1; a=2 2; a=3 3; a=4 4; a=5 5; b=1 1; b=2 2; b=3 3" },
 	/* with numbers */
 	{ "L + 1", V, "", "a=1,b=x 2; a=1,b=y 3; a=2,b=x 5; a=2,b=y 9" },
 	{ "2 - L", "a=1 5", "", "a=1 -3" },

@@ -154,15 +154,17 @@ void lp_matrix_free(struct lp_matrix **matrix)
 
 int lp_matrix_row(struct lp_matrix *matrix, const uint8_t *labels, uint32_t len, uint32_t steps, struct lp_series **ret_series)
 {
-	/* Room grows at powers of two; what is left behind stays in the arena, less than what is in use. */
-	if (!(matrix->n & (matrix->n - 1)) && matrix->n != 1) {
-		struct lp_series *grown = lp_arena_alloc(&matrix->arena, (matrix->n ? matrix->n * 2 : 2) * sizeof *grown);
+	/* What is left behind stays in the arena, less than what is in use. */
+	if (matrix->n == matrix->cap) {
+		uint32_t cap = matrix->cap ? matrix->cap * 2 : 2;
+		struct lp_series *grown = lp_arena_alloc(&matrix->arena, cap * sizeof *grown);
 
 		if (!grown)
 			return no_room(matrix);
 		if (matrix->n)
 			memcpy(grown, matrix->series, matrix->n * sizeof *grown);
 		matrix->series = grown;
+		matrix->cap = cap;
 	}
 	uint8_t *copy = lp_arena_alloc(&matrix->arena, len);
 	double *values = lp_arena_zalloc(&matrix->arena, steps * sizeof *values);

@@ -31,7 +31,7 @@ struct lp_series {
 struct lp_matrix {
 	struct lp_arena arena;          /* owns everything below */
 	struct lp_series *series;
-	uint32_t n;
+	uint32_t n, cap;
 };
 
 struct lp_range_acc;

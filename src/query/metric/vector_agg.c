@@ -228,6 +228,7 @@ static int reorder(struct lp_matrix *in, struct best *best, bool descending)
 			series[n++] = in->series[best->heap[best->start[g] + k].row];
 	}
 	in->series = series;
+	in->cap = in->n + 1;
 	in->n = n;
 	return 0;
 }

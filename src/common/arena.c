@@ -2,6 +2,7 @@
 #include "common/arena.h"
 
 #include "common/bytes.h"
+#include "common/poison.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -33,7 +34,9 @@ void *lp_arena_alloc(struct lp_arena *arena, size_t n)
 {
 	if (n > SIZE_MAX / 4)
 		return NULL;
-	n = LP_ALIGN(n ? n : 1, 16);
+	size_t want = n;
+
+	n = LP_ALIGN(n ? n : 1, 16) + LP_POISON_GAP;
 	if (n > (size_t)(arena->end - arena->next) || !arena->next) {
 		size_t bytes = arena->chunks ? arena->chunks->bytes * 2 : 4096;
 
@@ -57,10 +60,12 @@ void *lp_arena_alloc(struct lp_arena *arena, size_t n)
 		arena->total_bytes += bytes;
 		arena->next = (char *)chunk + CHUNK_HEAD;
 		arena->end = (char *)chunk + bytes;
+		lp_poison(arena->next, bytes - CHUNK_HEAD);
 	}
 	void *p = arena->next;
 
 	arena->next += n;
+	lp_unpoison(p, want);
 	return p;
 }
 

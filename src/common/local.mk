@@ -10,6 +10,7 @@ src_common_libcommon_a_SOURCES = \
 	src/common/jsonw.c src/common/jsonw.h \
 	src/common/log.c src/common/log.h \
 	src/common/net.c src/common/net.h \
+	src/common/poison.h \
 	src/common/prom.c src/common/prom.h \
 	src/common/trace.c src/common/trace.h \
 	src/common/rfc3339.c src/common/rfc3339.h \

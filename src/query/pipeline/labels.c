@@ -4,6 +4,7 @@
  * names are compared by a 32-bit hash first.  One state belongs to one thread (query threads); nothing is lost if it dies. */
 #include "query/pipeline/pipeline-private.h"
 
+#include "common/poison.h"
 #include "common/unicode.h"
 #include "common/utf8.h"
 
@@ -18,8 +19,9 @@
 void *lp_scratch_alloc(struct lp_scratch *sc, size_t n)
 {
 	struct lp_scratch_chunk *chunk = sc->chunks;
+	size_t want = n;
 
-	n = (n + 15) & ~(size_t)15;
+	n = ((n + 15) & ~(size_t)15) + LP_POISON_GAP;
 	if (!chunk || chunk->cap - sc->used < n) {
 		size_t cap = n > FIRST_CHUNK ? n : FIRST_CHUNK;
 
@@ -33,8 +35,10 @@ void *lp_scratch_alloc(struct lp_scratch *sc, size_t n)
 		sc->chunks = chunk;
 		sc->used = 0;
 		sc->total += cap;
+		lp_poison(chunk->data, cap);
 	}
 	sc->used += n;
+	lp_unpoison(chunk->data + sc->used - n, want);
 	return chunk->data + sc->used - n;
 }
 
@@ -58,6 +62,8 @@ void lp_scratch_reset(struct lp_scratch *sc)
 		sc->total -= chunk->cap;
 		free(chunk);
 	}
+	if (sc->chunks)
+		lp_poison(sc->chunks->data, sc->used);
 	sc->used = 0;
 }
 

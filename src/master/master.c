@@ -112,6 +112,17 @@ static uint64_t lane_bytes(const struct lp_conf *conf)
 	return bytes;
 }
 
+/* Who rotates logs or reloads does not know that we are still starting, or waiting for the lock: it is done when we are up. */
+static void hold_signals(void)
+{
+	sigset_t set;
+
+	sigemptyset(&set);
+	sigaddset(&set, SIGHUP);
+	sigaddset(&set, SIGUSR1);
+	(void)sigprocmask(SIG_BLOCK, &set, NULL);
+}
+
 static int setup_signals(void)
 {
 	sigset_t set;
@@ -191,6 +202,8 @@ int lp_master_main(int argc, char **argv)
 	struct lp_buf error = { .max = 4096 };
 	struct lp_conf *conf = NULL;
 	bool usage = false;
+
+	hold_signals();
 	int r = lp_conf_load(argc, argv, &args, &conf, &usage, &error);
 
 	if (r == 0) {

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """What an operator does: check, start twice, reload, rotate the log, stop gently, stop hard, kill a part."""
-import os, signal, socket, subprocess, sys, threading, time
+import fcntl, os, signal, socket, subprocess, sys, threading, time
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '../lib'))
 from lptest import *
 
@@ -30,6 +30,30 @@ with Server() as s:
     assert s.stop() == 0
     assert os.stat(s.data).st_mode & 0o777 == 0o750 and os.path.isdir(s.data + '/wal')
     s.verify()
+# ---- a reload and a log rotation while it waits for the last server's children, which hold the lock
+with Server() as s:
+    os.makedirs(s.data)
+    lock = open(s.data + '/LOCK', 'w')
+    gone = subprocess.Popen(['true'])
+    gone.wait()
+    lock.write('%d\n' % gone.pid)
+    lock.flush()
+    fcntl.flock(lock, fcntl.LOCK_EX)
+    s.start(wait=False)
+
+    def waits():
+        fds = '/proc/%d/fd/' % s.proc.pid
+        try:
+            return any(os.readlink(fds + f).endswith('/LOCK') for f in os.listdir(fds))
+        except OSError:
+            return False            # one was closed meanwhile
+    wait_for('the server to look at the lock', waits)
+    for sig in (signal.SIGHUP, signal.SIGUSR1):
+        s.proc.send_signal(sig)
+    lock.close()
+    s.wait_ready()
+    wait_for('the reload to be done', lambda: s.metric('logpulse_config_reloads_total{result="ok"}'))
+    assert s.stop() == 0
 with Server() as s:
     conf = s.tmp + '/logpulse.yaml'
 

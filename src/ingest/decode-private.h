@@ -35,6 +35,7 @@ struct lp_push {
 	const char *label_string;       /* of the current stream, between read_labels and begin_stream; NULL: none */
 	size_t label_string_len;
 	uint64_t streams;               /* seen in the body */
+	int64_t nows;                   /* how often lp_push_now() was asked */
 	/* current stream */
 	bool stream_ok;
 	enum lp_discard stream_reason;  /* when it is refused */
@@ -102,6 +103,7 @@ struct lp_json_form {
 /* An entry that is an object with "ts", "line" and what `read_member` knows besides; js is at a member's value. */
 struct lp_json_entry {
 	int64_t ts;
+	bool now;                       /* it has none: lp_push_now() */
 	size_t line_len;
 	bool out_of_time, future;       /* int64 nanoseconds cannot hold it */
 };
@@ -114,8 +116,13 @@ static inline bool lp_json_is(const char *key, size_t len, const char *word)
 }
 int lp_push_json_body(struct lp_push *push, const struct lp_json_form *form, const void *body, size_t len);
 
-/* RFC 3339 or, when it is none, now: the original API's timestamps.  -ERANGE beyond int64 nanoseconds. */
-int lp_push_original_ts(struct lp_push *push, const char *s, size_t n, int64_t *ret_ts, bool *ret_future);
+/* Now, and a nanosecond later each time: entries without a time of their own stay apart, and in their order. */
+static inline int64_t lp_push_now(struct lp_push *push)
+{
+	return push->limits->now_ns + push->nows++;
+}
+/* RFC 3339: the original API's timestamps.  -EINVAL it is none, which means now; -ERANGE beyond int64 nanoseconds. */
+int lp_push_original_ts(const char *s, size_t n, int64_t *ret_ts, bool *ret_future);
 
 /* The whole of lp_push_decode() with a choice of scanner, for tests. */
 int lp_push_decode_with(enum lp_push_format format, const void *body, size_t len, const char *tenant, size_t tenant_len,

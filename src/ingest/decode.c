@@ -511,15 +511,13 @@ int lp_push_entry(struct lp_push *push, int64_t ts_ns, size_t line_len)
 	return r;
 }
 
-int lp_push_original_ts(struct lp_push *push, const char *s, size_t n, int64_t *ret_ts, bool *ret_future)
+int lp_push_original_ts(const char *s, size_t n, int64_t *ret_ts, bool *ret_future)
 {
 	int r = lp_rfc3339_parse(s, n, ret_ts);
 
 	if (r == -ERANGE)
 		*ret_future = s[0] >= '2';      /* int64 nanoseconds hold the years 1677 to 2262 */
-	else if (r < 0)
-		*ret_ts = push->limits->now_ns;
-	return r == -ERANGE ? r : 0;
+	return r == -ERANGE || r == 0 ? r : -EINVAL;
 }
 
 int lp_push_entry_copy(struct lp_push *push, int64_t ts_ns, const char *line, size_t line_len)

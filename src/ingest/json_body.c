@@ -26,7 +26,7 @@ int lp_push_json_entry(struct lp_push *push, struct lp_json *js, struct lp_json_
 		lp_push_entry_out_of_time(push, entry.future);
 		return 0;
 	}
-	return lp_push_entry(push, entry.ts, entry.line_len);
+	return lp_push_entry(push, entry.now ? lp_push_now(push) : entry.ts, entry.line_len);
 }
 
 static int read_entries(struct lp_push *push, const struct lp_json_form *form, struct lp_json *js)

@@ -47,7 +47,9 @@ static int read_ts(struct lp_push *push, struct lp_json *js, struct lp_json_entr
 		r = lp_json_string_ref(js, &push->arena, &s, &n);
 		if (r < 0)
 			return r;
-		entry->out_of_time = lp_push_original_ts(push, s, n, &entry->ts, &entry->future) == -ERANGE;
+		r = lp_push_original_ts(s, n, &entry->ts, &entry->future);
+		entry->out_of_time = r == -ERANGE;
+		entry->now = r == -EINVAL;
 		return 0;
 	}
 	const uint8_t *p = js->p;
@@ -63,7 +65,8 @@ static int read_ts(struct lp_push *push, struct lp_json *js, struct lp_json_entr
 			entry->future = !negative;
 			return 0;
 		}
-	entry->ts = p == js->p ? v : push->limits->now_ns;
+	entry->now = p != js->p;
+	entry->ts = v;
 	return 0;
 }
 
@@ -80,7 +83,7 @@ static int read_member(struct lp_push *push, struct lp_json *js, const char *key
 
 static int read_entry(struct lp_push *push, struct lp_json *js)
 {
-	return lp_push_json_entry(push, js, (struct lp_json_entry){ .ts = push->limits->now_ns }, read_member);
+	return lp_push_json_entry(push, js, (struct lp_json_entry){ .now = true }, read_member);
 }
 
 int lp_push_original_json(struct lp_push *push, const void *body, size_t len)

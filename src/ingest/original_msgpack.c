@@ -184,6 +184,7 @@ static int read_pairs(struct lp_push *push, struct reader *rd, const char *what,
 
 struct entry {
 	int64_t ts;
+	bool now;                       /* it has none: lp_push_now() */
 	bool out_of_time, future;
 	struct value line;
 };
@@ -207,6 +208,7 @@ static int read_ext_ts(struct lp_push *push, const struct value *v, struct entry
 
 	entry->out_of_time = ts < INT64_MIN || ts > INT64_MAX;
 	entry->future = ts > 0;
+	entry->now = false;
 	if (!entry->out_of_time)
 		entry->ts = (int64_t)ts;
 	return 0;
@@ -222,10 +224,13 @@ static int read_ts(struct lp_push *push, struct reader *rd, struct entry *entry)
 	if (v.kind == K_EXT)
 		return read_ext_ts(push, &v, entry);
 	if (is_text(&v)) {
-		entry->out_of_time = lp_push_original_ts(push, (const char *)v.bytes, v.n, &entry->ts, &entry->future) == -ERANGE;
+		r = lp_push_original_ts((const char *)v.bytes, v.n, &entry->ts, &entry->future);
+		entry->out_of_time = r == -ERANGE;
+		entry->now = r == -EINVAL;
 	} else if (v.kind == K_INT || v.kind == K_UINT) {
 		entry->out_of_time = entry->future = v.kind == K_UINT && v.n > INT64_MAX;
 		entry->ts = (int64_t)v.n;
+		entry->now = false;
 	} else {
 		return skip_rest(push, rd, &v);         /* anything else means now */
 	}
@@ -234,7 +239,7 @@ static int read_ts(struct lp_push *push, struct reader *rd, struct entry *entry)
 
 static int read_entry(struct lp_push *push, struct reader *rd)
 {
-	struct entry entry = { .ts = push->limits->now_ns, .line = { .kind = K_STR, .bytes = rd->p } };
+	struct entry entry = { .now = true, .line = { .kind = K_STR, .bytes = rd->p } };
 	struct value map, key;
 	int r = next_value(push, rd, &map);
 
@@ -268,7 +273,7 @@ static int read_entry(struct lp_push *push, struct reader *rd)
 		lp_push_entry_out_of_time(push, entry.future);
 		return 0;
 	}
-	return lp_push_entry_copy(push, entry.ts, (const char *)entry.line.bytes, entry.line.n);
+	return lp_push_entry_copy(push, entry.now ? lp_push_now(push) : entry.ts, (const char *)entry.line.bytes, entry.line.n);
 }
 
 static int read_entries(struct lp_push *push, struct reader *rd)

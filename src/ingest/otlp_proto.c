@@ -471,7 +471,7 @@ static int add_record(struct otlp *o, struct lp_wire w)
 		r = value_text(o, rec.body, &line);
 	if (r < 0)
 		return r;
-	ts = rec.time ? rec.time : rec.observed ? rec.observed : (uint64_t)o->push->limits->now_ns;
+	ts = rec.time ? rec.time : rec.observed ? rec.observed : (uint64_t)lp_push_now(o->push);
 	if (ts > INT64_MAX) {
 		lp_push_entry_out_of_time(o->push, true);
 		return 0;

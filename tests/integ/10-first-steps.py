@@ -90,6 +90,14 @@ with Server() as s:
     assert s.get('/ready').body == b'ready\n'
     m = s.get('/metrics').body.decode()
     assert s.metric('logpulse_ingested_lines_total') == 10, m
+    # Entries without a time of their own are entries of their own, also when they say the same.
+    twins = {'streams': [{'labels': {'app': 'twins'}, 'entries': [{'line': x} for x in ('b', 'a', 'b', 'b')]}]}
+    packed = b'\x81\xa7streams\x91\x82\xa6labels\x81\xa3app\xa7twins-m\xa7entries\x93' + b'\x81\xa4line\xa1b' * 3
+    assert s.post('/ingest', twins).json() == {'accepted': 4}
+    assert s.post('/ingest', packed, 'application/msgpack').json() == {'accepted': 3}
+    t = time.time_ns()
+    assert [r[1] for r in s.entries('{app="twins"}', t - 60 * 10**9, t + 10**9)] == ['b', 'a', 'b', 'b']
+    assert [r[1] for r in s.entries('{app="twins-m"}', t - 60 * 10**9, t + 10**9)] == ['b'] * 3
     assert s.stop() == 0
     s.verify()
 done()

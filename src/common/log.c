@@ -1,4 +1,5 @@
-/* The process's own log; see log.h.  One write(2) per line: lines of several processes never mix. */
+/* The process's own log; see log.h.  One write(2) per line: lines of several processes never mix.
+ * Nobody waits for a reader of standard error: while a pipe, a terminal or the journal takes nothing, lines are dropped and counted. */
 #include "common/log.h"
 
 #include "common/buf.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -51,6 +53,18 @@ static bool stderr_is_journal(void)
 		st.st_dev == dev && st.st_ino == ino;
 }
 
+/* O_NONBLOCK belongs to the open file, which whoever started us may use as well: so open it once more. */
+static int open_stderr(void)
+{
+	struct stat st;
+
+	if (fstat(STDERR_FILENO, &st) < 0 || (!S_ISFIFO(st.st_mode) && !S_ISCHR(st.st_mode)))
+		return STDERR_FILENO;
+	int fd = open("/proc/self/fd/2", O_WRONLY | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+
+	return fd < 0 ? STDERR_FILENO : fd;
+}
+
 int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format format, const char *path)
 {
 	int r = 0;
@@ -59,6 +73,8 @@ int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format f
 	snprintf(proc_name, sizeof proc_name, "%s", proc);
 	atomic_store(&min_level, (int)level);
 	out_format = format;
+	if (out_fd == STDERR_FILENO)
+		out_fd = open_stderr();
 	if (path && *path && (!out_path || strcmp(path, out_path))) {
 		r = open_log(path);
 		if (r >= 0) {
@@ -70,7 +86,7 @@ int lp_log_setup(const char *proc, enum lp_log_level level, enum lp_log_format f
 			r = 0;
 		}
 	}
-	journal = out_fd == STDERR_FILENO && stderr_is_journal();
+	journal = !out_path && stderr_is_journal();
 	pthread_mutex_unlock(&lock);
 	return r;
 }
@@ -127,17 +143,22 @@ static void format_line(struct lp_buf *line, enum lp_log_level level, const char
 	}
 }
 
-static void write_line(enum lp_log_level level, const char *msg)
+/* False: it would have had to wait. */
+static bool write_line(enum lp_log_level level, const char *msg)
 {
 	struct lp_buf line = LP_BUF_INIT;
+	bool full = false;
 
 	format_line(&line, level, msg);
 	if (!line.failed && line.len) {
-		ssize_t n = write(out_fd, line.data, line.len);
+		ssize_t n = send(out_fd, line.data, line.len, MSG_DONTWAIT | MSG_NOSIGNAL);
 
-		(void)n;        /* a log that cannot be written has nowhere to say so */
+		if (n < 0 && errno == ENOTSOCK)
+			n = write(out_fd, line.data, line.len);
+		full = n < 0 && errno == EAGAIN;        /* another error has nowhere to be told */
 	}
 	lp_buf_free(&line);
+	return !full;
 }
 
 void lp_log_write(enum lp_log_level level, const char *fmt, ...)
@@ -155,15 +176,14 @@ void lp_log_write(enum lp_log_level level, const char *fmt, ...)
 	if (now_s != window_s) {
 		if (suppressed) {
 			snprintf(note, sizeof note, "log lines suppressed count=%u", suppressed);
-			write_line(LP_WARN, note);
+			if (write_line(LP_WARN, note))
+				suppressed = 0;
 		}
 		window_s = now_s;
-		window_lines = suppressed = 0;
+		window_lines = 0;
 	}
-	if (++window_lines > LINES_PER_SECOND && level < LP_FATAL)
+	if ((++window_lines > LINES_PER_SECOND && level < LP_FATAL) || !write_line(level, msg))
 		suppressed++;
-	else
-		write_line(level, msg);
 	pthread_mutex_unlock(&lock);
 	errno = saved;
 }

@@ -54,6 +54,25 @@ with Server() as s:
     s.wait_ready()
     wait_for('the reload to be done', lambda: s.metric('logpulse_config_reloads_total{result="ok"}'))
     assert s.stop() == 0
+# ---- standard error is a pipe that nobody reads: the server does not wait for it
+with Server() as s:
+    reader, writer = os.pipe()
+    fcntl.fcntl(writer, 1031, 4096)             # F_SETPIPE_SZ
+    s.proc = subprocess.Popen(s.argv(), stderr=writer, start_new_session=True)
+    os.close(writer)
+    s.wait_ready()
+    for i in range(1, 21):
+        s.proc.send_signal(signal.SIGHUP)
+        wait_for('reload %d' % i, lambda: s.metric('logpulse_config_reloads_total{result="ok"}') == i)
+    assert s.push([({'app': 'piped'}, [(now, 'x')])]).status == 204
+    assert os.read(reader, 1 << 16)             # now there is room again
+    time.sleep(1.1)                             # lines are counted by the second
+    s.proc.send_signal(signal.SIGHUP)
+    seen = b''
+    while b'suppressed count=' not in seen:
+        seen += os.read(reader, 1 << 16)
+    assert s.stop() == 0
+    os.close(reader)
 with Server() as s:
     conf = s.tmp + '/logpulse.yaml'
 

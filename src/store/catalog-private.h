@@ -69,6 +69,7 @@ struct lp_catalog {
 	struct segset *segset;
 	uint32_t segset_first;
 	uint64_t segset_generation;
+	int64_t segset_loaded_ms;
 	struct lp_live *lives, *live;
 	struct lp_follow_pin *follows;
 	uint32_t snapshots;

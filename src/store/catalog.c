@@ -29,6 +29,7 @@
 #include "store/catalog-private.h"
 
 #include "common/assert.h"
+#include "common/clock.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -37,6 +38,7 @@
 #include <string.h>
 
 #define LIST_TRIES 16
+#define RETRY_MS 5000
 #define TICK_COPY_MAX 50000u            /* batches that the event loop's tick may carry over; more are walked again later */
 
 struct segment_ref {
@@ -181,8 +183,11 @@ static int segset_refresh(struct lp_catalog *catalog, uint32_t first)
 {
 	struct lp_state_shm *state = catalog->region ? lp_region_state(catalog->region) : NULL;
 	uint64_t generation = state ? atomic_load(&state->generation) : 1;
+	int64_t now_ms = lp_clock_mono_ms();
 
-	if (catalog->segset && catalog->segset_first == first && catalog->segset_generation == generation)
+	/* What could not be opened is tried again now and then: rights are put right, disks come back. */
+	if (catalog->segset && catalog->segset_first == first && catalog->segset_generation == generation &&
+	    !(catalog->segset->skipped && now_ms - catalog->segset_loaded_ms >= RETRY_MS))
 		return 0;
 	struct segset *set = NULL;
 
@@ -205,6 +210,7 @@ static int segset_refresh(struct lp_catalog *catalog, uint32_t first)
 	catalog->segset = set;
 	catalog->segset_first = first;
 	catalog->segset_generation = generation;
+	catalog->segset_loaded_ms = now_ms;
 	return 0;
 }
 

@@ -1,4 +1,4 @@
-/* Gauges of the segment set: how many, bytes on disk, blocks.  A segment is opened once, when it is first seen.
+/* Gauges of the segment set: how many, bytes on disk, blocks.  A segment is opened until it can be read once.
  * Process: writer, sealing thread.  What cannot be opened is left out of the sums, counted and named in the log; queries say that
  * they are not complete. */
 #include "writer/writer-private.h"
@@ -38,7 +38,10 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 
 		if (same_name(&old->known[i].name, name)) {
 			*hint = i + 1;
-			return old->known[i];
+			if (!old->known[i].unreadable)
+				return old->known[i];
+			known.unreadable = true;        /* told already; perhaps it is not any more */
+			break;
 		}
 	}
 	int r = lp_segment_open(segments_dir, name, &segment);
@@ -47,11 +50,12 @@ static struct known look_up(const struct lp_segstat *old, const char *segments_d
 		char file[80] = "";
 
 		(void)lp_segment_name_format(name, "", file, sizeof file);
-		if (r != -ENOENT)
+		if (r != -ENOENT && !known.unreadable)
 			lp_log(LP_ERROR, "a segment is damaged or cannot be read, queries leave it out segment=%s error=\"%s\"", file, strerror(-r));
 		known.unreadable = true;
 		return known;
 	}
+	known.unreadable = false;
 	known.streams = lp_segment_info(segment)->streams;
 	known.blocks = lp_segment_info(segment)->blocks;
 	known.disk_bytes = lp_segment_info(segment)->disk_bytes;

@@ -32,7 +32,8 @@ def log_has(s, *texts):
     return any(all(t in l for t in texts) for l in log)
 
 
-with Server({'compactor.compaction_interval': '1h', 'storage.wal_max_age': '24h', 'storage.wal_file_min': '1MiB', 'storage.wal_file_max': '1MiB'}) as s:
+with Server({'compactor.compaction_interval': '1h', 'storage.wal_max_age': '24h', 'storage.wal_file_min': '1MiB', 'storage.wal_file_max': '1MiB'},
+            workers=1) as s:        # each worker finds out by itself what was put right
     s.start()
 
     def push(app, n):
@@ -52,7 +53,7 @@ with Server({'compactor.compaction_interval': '1h', 'storage.wal_max_age': '24h'
     chunks = [x[:-5] + 'chunks' for x in segments]
     flip(chunks[0], os.path.getsize(chunks[0]) - 40)       # a block
     flip(segments[1], 3)                                    # a head
-    os.unlink(chunks[2])
+    os.rename(chunks[2], s.tmp + '/away')
     os.mkdir(chunks[2])                                     # something else of that name
     # Who claims to have replaced the last one and is nothing: it may hide it, but not destroy it.
     liar = segments[3].replace('-0.index', '-1.index')
@@ -73,6 +74,17 @@ with Server({'compactor.compaction_interval': '1h', 'storage.wal_max_age': '24h'
     assert log_has(s, 'level=warn', 'a query left out')
     assert s.metric('logpulse_query_bad_blocks_total') > 0
     assert s.push([({'app': 'new'}, [(now, 'still here')])]).status == 204
+    # put right while the server runs
+    os.rmdir(chunks[2])
+    os.rename(s.tmp + '/away', chunks[2])
+
+    def whole():
+        r = s.get('/loki/api/v1/query_range', dict(query='{app="seg2"}', start=base, end=now, limit=5000)).json()
+        return sum(len(x['values']) for x in r['data']['result']) == LINES
+    wait_for('the segment that was put right', whole)
+    assert count(s, 'seg2')[0] == LINES
+    assert s.request('POST', '/flush').status == 204
+    wait_for('one less to be counted', lambda: s.metric('logpulse_segments_unreadable') == 2)
     assert s.stop() == 0
     assert os.path.exists(segments[3]) and os.path.exists(chunks[3])
     os.unlink(liar)
@@ -81,8 +93,7 @@ with Server({'compactor.compaction_interval': '1h', 'storage.wal_max_age': '24h'
     s.kill_all()
 
     # ---- files that are not ours
-    os.rmdir(chunks[2])
-    for p in segments[:3] + chunks[:2] + [liar[:-5] + 'chunks']:
+    for p in segments[:3] + chunks[:3] + [liar[:-5] + 'chunks']:
         if os.path.exists(p):
             os.unlink(p)
     notes = s.data + '/wal/00000777.wal'

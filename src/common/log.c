@@ -37,7 +37,8 @@ static const char level_prio[] = { '7', '6', '4', '3', '2' };
 
 static int open_log(const char *path)
 {
-	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0640);
+	/* O_NONBLOCK: it may be a pipe or /dev/stderr. */
+	int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_NONBLOCK | O_NOCTTY | O_CLOEXEC, 0640);
 
 	return fd < 0 ? -errno : fd;
 }

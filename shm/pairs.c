@@ -28,6 +28,7 @@ _Static_assert(sizeof(struct lp_pair) % 8 == 0, "copied by words");
 
 struct table {
 	alignas(LP_REGION_LINE) struct entry entries[LP_PAIRS_MAX];
+	_Atomic uint32_t overflow_s;            /* when one found no room last; 0 never */
 };
 
 struct lp_pairs {
@@ -40,11 +41,19 @@ struct lp_pairs {
 
 uint64_t lp_pairs_bytes(void) { return sizeof(struct table); }
 
+static struct table *table_of(struct lp_region *region, uint32_t worker)
+{
+	return (struct table *)lp_region_at(region, region->want.pairs_off, 0) + worker;
+}
+
 static struct entry *entry_at(struct lp_region *region, uint32_t worker, uint32_t i)
 {
-	struct table *tables = lp_region_at(region, region->want.pairs_off, 0);
+	return &table_of(region, worker)->entries[i];
+}
 
-	return &tables[worker].entries[i];
+uint32_t lp_pairs_overflow(struct lp_region *region, uint32_t worker)
+{
+	return worker < region->want.workers ? atomic_load_explicit(&table_of(region, worker)->overflow_s, memory_order_relaxed) : 0;
 }
 
 int lp_pairs_read(struct lp_region *region, uint32_t worker, uint32_t i, struct lp_pair *ret_pair)
@@ -161,6 +170,12 @@ static void store(struct entry *entry, const struct lp_pair *pair)
 	atomic_store_explicit(&entry->seq, (seq | 1) + 1 ? (seq | 1) + 1 : 2, memory_order_release);
 }
 
+static int no_room(struct lp_pairs *pairs, uint32_t now_s)
+{
+	atomic_store_explicit(&table_of(pairs->region, pairs->worker)->overflow_s, now_s ? now_s : 1, memory_order_relaxed);
+	return -ENOBUFS;
+}
+
 int lp_pairs_add(struct lp_pairs *pairs, const char *name, size_t name_len, const char *value, size_t value_len, uint32_t max,
 		 uint32_t now_s, uint32_t ttl_s)
 {
@@ -170,7 +185,7 @@ int lp_pairs_add(struct lp_pairs *pairs, const char *name, size_t name_len, cons
 	int i;
 
 	if (!name_len || name_len > LP_PAIRS_NAME_MAX || value_len > LP_PAIRS_VALUE_MAX)
-		return -ENOBUFS;
+		return no_room(pairs, now_s);
 	hash = hash_of(name, name_len, value, value_len);
 	i = find(pairs, hash);
 	if (i >= 0) {
@@ -179,7 +194,7 @@ int lp_pairs_add(struct lp_pairs *pairs, const char *name, size_t name_len, cons
 	}
 	i = find_room(pairs, max < LP_PAIRS_MAX ? max : LP_PAIRS_MAX, now_s, ttl_s);
 	if (i < 0)
-		return -ENOBUFS;
+		return no_room(pairs, now_s);
 	pair.name_len = (uint16_t)name_len;
 	pair.value_len = (uint16_t)value_len;
 	memcpy(pair.name, name, name_len);

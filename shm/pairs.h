@@ -25,6 +25,8 @@ void lp_pairs_close(struct lp_pairs **pairs);
 int lp_pairs_add(struct lp_pairs *pairs, const char *name, size_t name_len, const char *value, size_t value_len, uint32_t max,
 		 uint32_t now_s, uint32_t ttl_s);
 
+/* When a pair of this worker's found no room last, in the same seconds; 0 never.  Any process. */
+uint32_t lp_pairs_overflow(struct lp_region *region, uint32_t worker);
 /* Entry `i` of a worker's table: 1 and a consistent copy, 0 when it is empty or is changing this moment.  Any process. */
 int lp_pairs_read(struct lp_region *region, uint32_t worker, uint32_t i, struct lp_pair *ret_pair);
 

@@ -14,7 +14,7 @@
 #include <stdint.h>
 
 #define LP_REGION_MAGIC UINT64_C(0x314e474552504c4c)    /* "LLPREGN1" */
-#define LP_REGION_VERSION 6u
+#define LP_REGION_VERSION 7u
 #define LP_MAX_WORKERS 64
 #define LP_MAX_SLOTS (LP_MAX_WORKERS + 4)               /* master, writer, notifier, one spare */
 

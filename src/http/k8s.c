@@ -1,6 +1,6 @@
 /* Kubernetes context: the values of k8s_* and k8s_annot_* labels of what is pushed, as series of /metrics.
  * Guarantees: at most metrics.k8s_series of them, whatever is pushed; what finds no room is shown as value="other" and
- * counted; one that is not pushed for metrics.k8s_series_ttl goes away.  A push costs one look per stream, and nothing
+ * counted; one that is not pushed for metrics.k8s_series_ttl goes away, "other" as well.  A push costs one look per stream, and nothing
  * more for streams that were looked at within ten seconds.
  * Process: worker, event loop. */
 #include "http/worker.h"
@@ -130,6 +130,20 @@ static struct lp_pair *collect(struct lp_worker *worker, uint32_t *ret_n)
 	return pairs;
 }
 
+static bool overflowed(struct lp_worker *worker)
+{
+	struct lp_region *region = worker->proc->region;
+	uint32_t now = now_s(), ttl = (uint32_t)(lp_worker_conf(worker)->metrics.k8s_series_ttl / 1000);
+
+	for (uint32_t w = 0; w < lp_region_workers(region); w++) {
+		uint32_t at = lp_pairs_overflow(region, w);
+
+		if (at && now - at <= ttl)
+			return true;
+	}
+	return false;
+}
+
 struct family {
 	const char *prefix, *kind;
 	char name[LP_PAIRS_NAME_MAX + 48];
@@ -175,7 +189,7 @@ static void write_prefix(const struct lp_prom *prom, const char *prefix, const s
 void lp_k8s_write(struct lp_worker *worker, const struct lp_prom *prom)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
-	bool overflow = lp_stat_sum(worker->proc->region, LP_STAT_K8S_OVERFLOW) > 0;
+	bool overflow = overflowed(worker);
 	struct lp_pair *pairs;
 	uint32_t n = 0;
 

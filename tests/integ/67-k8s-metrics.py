@@ -39,4 +39,5 @@ with Server(options={'metrics.k8s_series': '10', 'metrics.k8s_series_ttl': '20s'
     # They age, and new ones find room.
     wait_for('old series to go', lambda: not [l for l in series(s) if '"p' in l or '"web' in l], 60)
     wait_for('a new series', lambda: push(s, k8s_pod='late') or 'logpulse_k8s_label_pod{value="late"} 1' in series(s))
+    wait_for('the shortage to be over', lambda: not [l for l in series(s) if '"other"' in l], 60)
 done('k8s series hold')

@@ -325,7 +325,9 @@ START_TEST(pairs_are_bounded_and_age)
 		ck_assert_int_eq(add(pairs, value, 20, 1000), 0);
 	}
 	ck_assert_uint_eq(used(), 20);
+	ck_assert_uint_eq(lp_pairs_overflow(region, 0), 0);
 	ck_assert_int_eq(add(pairs, "one-more", 20, 1000), -ENOBUFS);
+	ck_assert_uint_eq(lp_pairs_overflow(region, 0), 1000);
 	ck_assert_int_eq(add(pairs, "pod-3", 20, 1050), 0);
 	/* All but pod-3 are too old now, and give way one by one. */
 	for (unsigned i = 0; i < 19; i++) {

@@ -1,7 +1,7 @@
 /* /metrics/stream: the metrics as server-sent events (HTML, section 9.2), unnamed ones, so that onmessage gets them.
  * Guarantees: a client holds at most one event that is being sent; what it is too slow for is left out, and one that takes
  * nothing at all is cut by the sweep like every client (server.write_timeout).  An event is rendered once for all clients
- * whose turn it is.  When the server stops, every stream ends with a whole event.
+ * whose turn it is.  When the server stops, or the key changes, every stream ends with a whole event.
  * Process: worker, event loop.  If it dies, the browser connects again by itself. */
 #include "http/worker.h"
 
@@ -26,7 +26,7 @@ struct stream {
 	h2o_req_t *req;
 	struct event *sending;          /* shared memory of h2o, a reference; NULL between events */
 	int64_t interval_ns, next_ns;
-	bool ended;
+	bool ending, ended;
 };
 
 static void release_event(struct event **event)
@@ -121,7 +121,7 @@ void lp_metricstream_tick(struct lp_worker *worker, int64_t now_ns)
 		next = node->next;
 		if (stream->ended)
 			continue;
-		if (worker->draining) {
+		if (worker->draining || stream->ending) {
 			if (!stream->sending)
 				end_stream(stream);
 		} else if (now_ns >= stream->next_ns) {
@@ -135,6 +135,14 @@ void lp_metricstream_tick(struct lp_worker *worker, int64_t now_ns)
 bool lp_metricstream_pending(const struct lp_worker *worker)
 {
 	return !h2o_linklist_is_empty((h2o_linklist_t *)&worker->metric_streams.list);
+}
+
+void lp_metricstream_revoke(struct lp_worker *worker)
+{
+	h2o_linklist_t *anchor = &worker->metric_streams.list;
+
+	for (h2o_linklist_t *node = anchor->next; node != anchor; node = node->next)
+		H2O_STRUCT_FROM_MEMBER(struct stream, link, node)->ending = true;
 }
 
 void lp_metricstream_open(struct lp_worker *worker)

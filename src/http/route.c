@@ -107,12 +107,17 @@ static uint32_t number_of(const struct lp_route *route)
 
 /* ---- access ------------------------------------------------------------------------------------- */
 
-void lp_auth_load(struct lp_worker *worker)
+bool lp_auth_load(struct lp_worker *worker)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
+	uint8_t hash[SHA256_DIGEST_LENGTH];
+	bool other;
 
+	SHA256((const unsigned char *)conf->auth.api_key, strlen(conf->auth.api_key), hash);
+	other = conf->auth.enabled && (!worker->auth || memcmp(hash, worker->key_hash, sizeof hash) != 0);
 	worker->auth = conf->auth.enabled;
-	SHA256((const unsigned char *)conf->auth.api_key, strlen(conf->auth.api_key), worker->key_hash);
+	memcpy(worker->key_hash, hash, sizeof hash);
+	return other;
 }
 
 /* Hashing both sides makes lengths and contents equally slow to compare. */

@@ -564,13 +564,26 @@ void lp_tails_tick(struct lp_worker *worker, int64_t now_ms)
 		lp_tailhub_pace(tails->hub, PACE_MS + (uint32_t)(tails->n_clients / 10));
 }
 
-void lp_tails_reload(struct lp_worker *worker)
+static void close_all(struct lp_tails *tails, unsigned code, const char *reason)
+{
+	h2o_linklist_t *node, *next;
+
+	for (node = tails->clients.next; node != &tails->clients; node = next) {
+		next = node->next;
+		lp_tail_client_close(H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node), code, reason);
+	}
+}
+
+void lp_tails_reload(struct lp_worker *worker, bool revoked)
 {
 	struct lp_tails *tails = worker->tails;
 
 	/* Labels that nobody sent are as the configuration says; a history asks the new one. */
 	for (h2o_linklist_t *node = tails->groups.next; node != &tails->groups; node = node->next)
 		H2O_STRUCT_FROM_MEMBER(struct lp_tail_group, link, node)->stale = true;
+	/* A tail lasts as long as its client likes: longer than the key that opened it. */
+	if (revoked)
+		close_all(tails, LP_WS_POLICY, "the key has changed");
 }
 
 bool lp_tails_pending(const struct lp_worker *worker)
@@ -588,13 +601,7 @@ bool lp_tails_pending(const struct lp_worker *worker)
 
 void lp_tails_drain(struct lp_worker *worker)
 {
-	struct lp_tails *tails = worker->tails;
-	h2o_linklist_t *node, *next;
-
-	for (node = tails->clients.next; node != &tails->clients; node = next) {
-		next = node->next;
-		lp_tail_client_close(H2O_STRUCT_FROM_MEMBER(struct lp_tail_client, link, node), LP_WS_GOING_AWAY, "the server is shutting down");
-	}
+	close_all(worker->tails, LP_WS_GOING_AWAY, "the server is shutting down");
 }
 
 int lp_tails_open(struct lp_worker *worker)

@@ -132,14 +132,17 @@ static void reload(struct lp_worker *worker)
 {
 	if (lp_proc_reload(worker->proc) < 0)
 		return;                 /* it has said why; the old one stays */
-	lp_auth_load(worker);
+	bool revoked = lp_auth_load(worker);
+
 	if (lp_otlp_load(lp_worker_conf(worker), &worker->otlp, NULL) < 0) {
 		lp_otlp_free(&worker->otlp);    /* it would outlive what it borrows */
 		lp_log(LP_ERROR, "limits.otlp_config could not be loaded: out of memory; default attributes count");
 	}
 	lp_ratelimit_load(worker);
 	lp_tracing_load(worker);
-	lp_tails_reload(worker);
+	lp_tails_reload(worker, revoked);
+	if (revoked)
+		lp_metricstream_revoke(worker);
 	lp_server_tls(worker);
 	lp_log(LP_INFO, "configuration reloaded");
 }
@@ -209,7 +212,7 @@ static int open_worker(struct lp_worker *worker)
 	h2o_linklist_init_anchor(&worker->flushes);
 	lp_metricstream_open(worker);
 	lp_ratelimit_load(worker);
-	lp_auth_load(worker);
+	(void)lp_auth_load(worker);
 	lp_tracing_load(worker);
 	r = lp_k8s_open(worker);
 	if (r < 0)

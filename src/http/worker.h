@@ -137,7 +137,8 @@ void lp_sweep_crowd(struct lp_worker *worker, int64_t now_ms);   /* at server.ma
 
 /* route.c */
 void lp_route_register(struct lp_worker *worker, h2o_pathconf_t *path);
-void lp_auth_load(struct lp_worker *worker);
+/* The configuration is new.  True: who was let in before has shown no key that fits now. */
+bool lp_auth_load(struct lp_worker *worker);
 /* Parameters of a request: form body (POST), then the URL's query string.  On failure it has answered and returns < 0. */
 struct lp_form;
 int lp_request_form(struct lp_worker *worker, h2o_req_t *req, struct lp_form *form);
@@ -197,7 +198,7 @@ bool lp_queries_ready(struct lp_worker *worker);
 
 /* tail.c */
 int lp_tails_open(struct lp_worker *worker);            /* once, with the loop */
-void lp_tails_reload(struct lp_worker *worker);         /* the configuration is new */
+void lp_tails_reload(struct lp_worker *worker, bool revoked);   /* the configuration is new; revoked: nobody may stay */
 void lp_tails_tick(struct lp_worker *worker, int64_t now_ms);
 bool lp_tails_pending(const struct lp_worker *worker);
 void lp_tails_drain(struct lp_worker *worker);          /* say goodbye to all */
@@ -282,6 +283,7 @@ void lp_k8s_write(struct lp_worker *worker, const struct lp_prom *prom);
 /* metricstream.c */
 void lp_metricstream_open(struct lp_worker *worker);
 void lp_metricstream_close(struct lp_worker *worker);
+void lp_metricstream_revoke(struct lp_worker *worker);  /* end all of them */
 void lp_metricstream_tick(struct lp_worker *worker, int64_t now_ns);
 bool lp_metricstream_pending(const struct lp_worker *worker);
 void lp_metricstream_start(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len);

@@ -321,9 +321,45 @@ def reloaded():
     print('reloaded: history and live agree')
 
 
+# Another key: who came with the old one has to show the new one, live tails and metric streams too.
+def revoked():
+    with tempfile.TemporaryDirectory() as d, Server(workers=1) as server:
+        def configure(key):
+            with open(d + '/conf', 'w') as f:
+                f.write('auth: {enabled: true, api_key: %s}\n' % key)
+
+        def reload(n):
+            server.proc.send_signal(signal.SIGHUP)
+            wait_for('the reload', lambda: len([l for l in open(server.log_path) if 'configuration reloaded' in l and 'worker-0' in l]) == n)
+        argv = server.argv
+        server.argv = lambda: argv() + ['--config', d + '/conf']
+        configure('one')
+        server.start()
+        key = {'X-API-Key': 'one'}
+        events = http.client.HTTPConnection('127.0.0.1', server.port, timeout=60 * SLOW)
+        events.request('GET', '/metrics/stream?interval=500ms', None, key)
+        events = events.getresponse()
+        with tail(server, '{app="k"}', key) as w, stream(server, key) as v:
+            assert v.recv()['type'] == 'connected'
+            reload(1)
+            assert server.push([({'app': 'k'}, [(T0, 'k 0')])], headers=key).status == 204
+            assert numbers(w.entries(1)) == [0] and v.recv()['type'] == 'log'
+            configure('two')
+            reload(2)
+            closed(w, 1008, reason='the key has changed')
+            closed(v, 1008)
+            assert events.read().endswith(b'\n\n')
+        refused(lambda: tail(server, '{app="k"}', key), 401)
+        with tail(server, '{app="k"}', {'X-API-Key': 'two'}) as w:
+            assert numbers(w.entries(1)) == [0]
+        assert server.stop() == 0
+    print('revoked: another key ends what the old one opened')
+
+
 crowd()
 memory()
 reloaded()
+revoked()
 with Server(options={'streaming.max_clients': 40}).start() as server:
     loki(server)
     loki_refusals(server)

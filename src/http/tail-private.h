@@ -76,6 +76,7 @@ struct lp_tail_client {
 	struct lp_tail_block *inflight[LP_TAIL_GATHER];
 	unsigned n_inflight;
 	bool writing, closing;
+	bool hang_up;                   /* it said goodbye: nothing is waited for but the last write */
 	const char *refusal;            /* all that it gets: a close frame with this reason */
 	bool deaf;                      /* it broke the protocol: nothing more of it is looked at */
 	int64_t write_since_ms, close_by_ms;

@@ -158,6 +158,8 @@ static void on_written(h2o_socket_t *sock, const char *err)
 	client->refs++;
 	lp_tail_history_pull(client);
 	lp_tail_client_pump(client);
+	if (client->hang_up && !client->writing)
+		lp_tail_client_cut(client);
 	listen_again(client);
 	lp_tail_client_unref(client);
 }
@@ -407,6 +409,7 @@ static void on_close_frame(struct lp_tail_client *client, const struct lp_ws_eve
 		lp_tail_client_cut(client);
 		return;
 	}
+	client->hang_up = true;
 	lp_tail_client_close(client, event->code == LP_WS_NO_STATUS ? LP_WS_NORMAL : event->code, "");
 }
 

@@ -209,6 +209,17 @@ def hostile(server):
         assert w.recv() == {'type': 'filter_updated', 'filter': {'app': 'ü'}}
         w.send_raw(frame(CLOSE))
         closed(w, 1000)
+    # Who says goodbye is answered and hung up on at once, as clients expect of a server (RFC 6455, 7.1.1).
+    with stream(server, app='h') as w:
+        w.recv()
+        begin = time.monotonic()
+        w.send_raw(frame(CLOSE, struct.pack('>H', 1000)))
+        closed(w, 1000)
+        try:
+            w.frame()
+            raise AssertionError('something follows the close frame')
+        except Closed as e:
+            assert e.code is None and time.monotonic() - begin < 1.5 * SLOW, (e, time.monotonic() - begin)
     # Gone without a word, in the middle of everything; many at once.
     for i in range(20):
         w = stream(server, app='h')

@@ -11,6 +11,7 @@
 
 #define LP_PUSH_MESSAGE_MAX 4096u
 #define LP_PUSH_ERROR_TEXT 1024u        /* one text in the message */
+#define LP_PUSH_LIMITED_NAMED 10u       /* entries over a stream's rate that are named, as Loki does by default */
 #define LP_PUSH_ERROR_KINDS 8u          /* different texts that are kept */
 #define LP_PUSH_MAX_PAIRS 4096u         /* labels or metadata of one stream or entry, whatever the limits say */
 
@@ -41,6 +42,8 @@ struct lp_push {
 	enum lp_discard stream_reason;  /* when it is refused */
 	uint64_t stream_entries;
 	char stream_error[LP_PUSH_ERROR_TEXT];
+	uint64_t limited;               /* entries over its rate; Loki */
+	struct lp_buf limited_text;     /* of the current stream, or of the last one that had some */
 	/* refusals of the whole push */
 	struct {
 		uint64_t n;

@@ -381,6 +381,64 @@ int lp_push_stream(struct lp_push *push, const char *error, bool last_wins)
 	return r;
 }
 
+/* As Loki prints sizes: 3.1MB, of 1000 bytes each step. */
+static const char *size_text(char out[32], uint64_t bytes)
+{
+	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
+	double v = (double)bytes;
+	unsigned unit = 0;
+
+	for (; v >= 1000 && unit + 1 < LP_ARRAY_LEN(units); unit++)
+		v /= 1000;
+	(void)snprintf(out, 32, unit && v < 10 ? "%.1f%s" : "%.0f%s", v, units[unit]);
+	return out;
+}
+
+#define RATE_TEXT "Per stream rate limit exceeded (limit: %s/sec) while attempting to ingest for stream '%s' totaling %s, consider splitting a " \
+		  "stream via additional labels or contact your Loki administrator to see if the limit can be increased"
+
+/* Loki's ingesters name the first entries of a stream that they refuse; end_limited() says how many there were. */
+static int limit_entry(struct lp_push *push, int64_t ts, const char *limit, const char *size)
+{
+	char when[LP_RFC3339_MAX];
+	size_t n = lp_rfc3339_format(when, ts);
+
+	push->result->discarded[LP_DISCARD_PER_STREAM_RATE_LIMIT]++;
+	if (push->limited++ == 0)
+		lp_buf_reset(&push->limited_text);
+	if (push->limited > LP_PUSH_LIMITED_NAMED)
+		return 0;
+	/* As Go prints a time: a space for the T, the zone in words. */
+	when[10] = ' ';
+	lp_buf_printf(&push->limited_text, "entry with timestamp %.*s +0000 UTC ignored, reason: '" RATE_TEXT "',\n", (int)n - 1, when, limit,
+		      stream_text(push), size);
+	return 0;
+}
+
+static void end_limited(struct lp_push *push)
+{
+	if (!push->limited)
+		return;
+	lp_buf_printf(&push->limited_text, "user '%.*s', total ignored: %llu out of %llu for stream: %s", push->tenant_len ? (int)push->tenant_len : 4,
+		      push->tenant_len ? push->tenant : "fake", (unsigned long long)push->limited, (unsigned long long)push->stream_entries,
+		      stream_text(push));
+	push->limited = 0;
+}
+
+static int judge_rate(struct lp_push *push, int64_t ts, uint64_t bytes)
+{
+	const struct lp_push_limits *lim = push->limits;
+	char limit[32], size[32];
+
+	if (lim->take_stream(lim->take_ctx, push->batch->streams[push->batch->n_streams - 1].hash.lo, bytes))
+		return 1;
+	size_text(limit, lim->stream_rate);
+	size_text(size, bytes);
+	if (!lp_push_is_original(push))
+		return limit_entry(push, ts, limit, size);
+	return discard(push, LP_DISCARD_PER_STREAM_RATE_LIMIT, RATE_TEXT, limit, stream_text(push), size);
+}
+
 void lp_push_stream_end(struct lp_push *push)
 {
 	if (lp_push_is_original(push) && !push->stream_entries && (push->stream_ok || !push->stream_error[0]))
@@ -388,6 +446,7 @@ void lp_push_stream_end(struct lp_push *push)
 	else if (!push->stream_ok && push->stream_error[0] && (push->stream_entries || lp_push_is_original(push)))
 		add_error(push, push->stream_error);
 	push->stream_error[0] = 0;
+	end_limited(push);
 	lp_arena_free(&push->arena);
 }
 
@@ -406,32 +465,6 @@ void lp_push_entry_out_of_time(struct lp_push *push, bool future)
 }
 
 /* 1: keep it, 0: refused and counted. */
-/* As Loki prints sizes: 3.1MB, of 1000 bytes each step. */
-static const char *size_text(char out[32], uint64_t bytes)
-{
-	static const char *const units[] = { "B", "kB", "MB", "GB", "TB" };
-	double v = (double)bytes;
-	unsigned unit = 0;
-
-	for (; v >= 1000 && unit + 1 < LP_ARRAY_LEN(units); unit++)
-		v /= 1000;
-	(void)snprintf(out, 32, unit && v < 10 ? "%.1f%s" : "%.0f%s", v, units[unit]);
-	return out;
-}
-
-static int judge_rate(struct lp_push *push, uint64_t bytes)
-{
-	const struct lp_push_limits *lim = push->limits;
-	char limit[32], size[32];
-
-	if (lim->take_stream(lim->take_ctx, push->batch->streams[push->batch->n_streams - 1].hash.lo, bytes))
-		return 1;
-	return discard(push, LP_DISCARD_PER_STREAM_RATE_LIMIT,
-		       "Per stream rate limit exceeded (limit: %s/sec) while attempting to ingest for stream '%s' totaling %s, consider splitting a "
-		       "stream via additional labels or contact your Loki administrator to see if the limit can be increased",
-		       size_text(limit, lim->stream_rate), stream_text(push), size_text(size, bytes));
-}
-
 static int judge_entry(struct lp_push *push, int64_t ts, size_t line_len)
 {
 	const struct lp_push_limits *lim = push->limits;
@@ -464,7 +497,7 @@ static int judge_entry(struct lp_push *push, int64_t ts, size_t line_len)
 			       "stream '%s' has too many structured metadata labels: '%llu', limit: '%u'. Please see "
 			       "`limits_config.max_structured_metadata_entries_count` or contact your Loki administrator to increase it",
 			       stream_text(push), (unsigned long long)push->meta.total, max);
-	return lim->take_stream ? judge_rate(push, line_len + push->meta.bytes) : 1;
+	return lim->take_stream ? judge_rate(push, ts, line_len + push->meta.bytes) : 1;
 }
 
 static int encode_metadata(struct lp_push *push)
@@ -649,6 +682,9 @@ static void finish(struct lp_push *push, bool fatal)
 		result->status = original ? 400 : 422;
 		lp_buf_str(&result->message, original ? "Validation error: streams cannot be empty"
 						      : "error at least one valid stream is required for ingestion");
+	} else if (push->limited_text.len) {
+		result->status = 429;           /* what else was refused will be refused again, these may come again */
+		lp_buf_append(&result->message, push->limited_text.data, push->limited_text.len);
 	} else if (push->n_errors) {
 		lp_buf_str(&result->message, original ? "Validation error: " : "");
 		write_errors(push, &result->message);
@@ -698,6 +734,7 @@ int lp_push_decode_with(enum lp_push_format format, const void *body, size_t len
 	lp_buf_free(&push->canonical);
 	lp_buf_free(&push->meta_bytes);
 	lp_buf_free(&push->label_text);
+	lp_buf_free(&push->limited_text);
 	free(push->labels.v);
 	free(push->meta.v);
 	free(push);

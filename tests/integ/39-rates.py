@@ -34,10 +34,14 @@ with Server({'limits.per_stream_rate_limit': 10, 'limits.per_stream_rate_limit_b
     for i in range(9):                          # 9 connections, 3 workers: one rate
         r = s.push([({'app': 'x'}, [(fresh(), 'a' * 100)])])
         assert r.status == 204, (i, r)
-    r = s.push([({'app': 'x'}, [(fresh(), 'fits' * 10), (fresh(), 'b' * 100), (fresh(), 'c' * 100)]), ({'app': 'y'}, [(fresh(), 'other stream')])])
+    r = s.push([({'app': 'x'}, [(base, 'fits' * 10), (base + 10**7, 'b' * 100), (base + S, 'c' * 100)]), ({'app': 'y'}, [(fresh(), 'other stream')])])
     assert r.status == 429 and r.headers['retry-after'] == '1', r
-    assert b"2 errors like: Per stream rate limit exceeded (limit: 10B/sec) while attempting to ingest for stream '{app=\"x\"}' totaling 100B, consider " \
-           b"splitting a stream via additional labels or contact your Loki administrator to see if the limit can be increased" in r.body, r.body
+    reason = "Per stream rate limit exceeded (limit: 10B/sec) while attempting to ingest for stream '{app=\"x\"}' totaling 100B, consider splitting a " \
+             "stream via additional labels or contact your Loki administrator to see if the limit can be increased"
+    second = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(base // S))
+    after = time.strftime('%Y-%m-%d %H:%M:%S', time.gmtime(base // S + 1))
+    assert r.body.decode() == "entry with timestamp %s.01 +0000 UTC ignored, reason: '%s',\nentry with timestamp %s +0000 UTC ignored, reason: '%s',\n" \
+        "user 'fake', total ignored: 2 out of 3 for stream: {app=\"x\"}" % (second, reason, after, reason), r.body
     assert stored(s, '{app="x"}') == 10 and stored(s, '{app="y"}') == 1
     assert discarded(s, 'per_stream_rate_limit') == 2 and discarded(s, 'rate_limited') == 0
     # Metadata counts; what other checks refuse does not.
@@ -45,6 +49,10 @@ with Server({'limits.per_stream_rate_limit': 10, 'limits.per_stream_rate_limit_b
     assert s.post('/loki/api/v1/push', meta).status == 429 and stored(s, '{app="z"}') == 1
     r = s.post('/ingest', {'streams': [{'labels': {'app': 'o'}, 'entries': [{'ts': rfc3339(fresh()), 'line': 'x' * 600}] * 2}]})
     assert r.status == 429 and r.headers['retry-after'] == '1' and stored(s, '{app="o"}') == 1, r
+    # Ten are named; what other checks refused in the same push is not, but counted.
+    r = s.push([({'app': 'many'}, [(fresh(), 'x' * 900)] + [(fresh(), 'x' * 200) for _ in range(30)]), ({}, [(fresh(), 'x')])])
+    assert r.status == 429 and r.body.count(b'entry with timestamp') == 10 and b'total ignored: 30 out of 31 for stream: {app="many"}' in r.body, r.body
+    assert stored(s, '{app="many"}') == 1 and discarded(s, 'per_stream_rate_limit') == 2 + 1 + 1 + 30
     # More than the burst never passes; without a limit it does.
     assert s.push([({'app': 'big'}, [(fresh(), 'x' * 1001)])]).status == 429
     assert s.stop() == 0

@@ -24,7 +24,8 @@
 #include <xxhash.h>
 
 #define IDLE_MS 1000
-#define MAX_STREAMS 65536u              /* remembered; more: all are forgotten and asked again */
+#define MAX_STREAMS 65536u              /* remembered; more, or more bytes: all are forgotten and asked again */
+#define STREAM_BYTES (16u << 20)        /* of their labels and of who wants them */
 #define EMIT_BYTES (256u << 10)         /* of one group's messages before they are handed on within a round */
 #define OPEN_BYTES (4u << 20)           /* of all groups' messages before all are handed on within a round */
 #define PAUSE_MS 5
@@ -76,6 +77,7 @@ struct lp_tailhub {
 	size_t n_groups, cap_groups, n_touched;
 	struct stream *streams;         /* open addressing */
 	uint32_t n_streams, size_streams;
+	size_t stream_bytes;
 	struct seen seen;
 	struct lp_tombs *tombs;         /* delete requests, of the last round that had a repeat; NULL none */
 	bool tombs_asked;               /* in this round */
@@ -221,6 +223,7 @@ static void streams_forget(struct lp_tailhub *hub)
 	free(hub->streams);
 	hub->streams = NULL;
 	hub->n_streams = hub->size_streams = 0;
+	hub->stream_bytes = 0;
 	for (size_t i = 0; i < hub->n_groups; i++)
 		lp_tail_forget_stream(hub->groups[i]->tail);
 }
@@ -291,7 +294,7 @@ static int stream_fill(struct lp_tailhub *hub, const struct lp_follow_stream *s,
 /* The stream's place, made when it is new.  NULL: out of memory. */
 static struct stream *stream_of(struct lp_tailhub *hub, const struct lp_follow_stream *s)
 {
-	if (hub->n_streams >= MAX_STREAMS)
+	if (hub->n_streams >= MAX_STREAMS || hub->stream_bytes >= STREAM_BYTES)
 		streams_forget(hub);
 	if (hub->n_streams >= hub->size_streams / 2 && streams_grow(hub) < 0)
 		return NULL;
@@ -307,6 +310,7 @@ static struct stream *stream_of(struct lp_tailhub *hub, const struct lp_follow_s
 	if (stream_fill(hub, s, &hub->streams[at]) < 0)
 		return NULL;
 	hub->n_streams++;
+	hub->stream_bytes += s->labels_len + hub->streams[at].n * sizeof(struct group *);
 	return &hub->streams[at];
 }
 
@@ -478,10 +482,11 @@ static void do_add(struct lp_tailhub *hub, struct command *command)
 	for (uint32_t i = 0; i < hub->size_streams; i++) {
 		struct stream *stream = &hub->streams[i];
 
-		if (stream->labels && lp_tail_match(group->tail, stream->labels, stream->labels_len) && stream_add_group(stream, group) < 0) {
-			streams_forget(hub);
-			break;
-		}
+		if (!stream->labels || !lp_tail_match(group->tail, stream->labels, stream->labels_len))
+			continue;
+		hub->stream_bytes += sizeof group;
+		if (hub->stream_bytes > STREAM_BYTES || stream_add_group(stream, group) < 0)
+			streams_forget(hub);    /* the table has no size now */
 	}
 	seed(hub, group);
 }

@@ -296,7 +296,7 @@ def memory():
         for i in range(20):
             assert server.push([({'app': 'a'}, [(T0 + i * 500 + k, 'a %d ' % k + 'z' * 1000) for k in range(500)])]).status == 204
             most = max(most, mb())
-        wait_for('lines to be dropped', lambda: server.metric('logpulse_dropped_broadcasts_total') > 0)
+        wait_for('lines to be dropped', lambda: server.metric('logpulse_dropped_broadcasts_total') > 0, 120)
         most = max(most, mb())
         # A sanitizer keeps what was freed.
         binary = open(BUILD + '/logpulse', 'rb').read()

@@ -93,7 +93,7 @@ def readers_in_drops_keep_queries(s):
 
 with Server({'limits.query_timeout': '3s', 'server.write_timeout': '1s', 'server.max_body_memory': '32MiB'}, workers=1) as s:
     s.start()
-    pids = sorted(s.children())
+    pids = wait_for('all processes', lambda: s.children('notifier') and sorted(s.children()))
     smuggled_requests(s)
     unfinished_bodies_fill_memory(s)
     readers_in_drops_keep_queries(s)

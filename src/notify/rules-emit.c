@@ -46,13 +46,19 @@ static void put_escaped(struct lp_buf *out, const char *s)
 	}
 }
 
-static void external_url(const struct lp_conf *conf, struct lp_buf *out)
+void lp_rules_external_url(const struct lp_conf *conf, struct lp_buf *out)
 {
-	if (conf->rules.external_url[0])
+	const char *host = conf->server.host;
+	bool any = !strcmp(host, "0.0.0.0") || !strcmp(host, "::"), v6 = !any && strchr(host, ':');
+
+	if (conf->rules.external_url[0]) {
 		lp_buf_str(out, conf->rules.external_url);
-	else
-		lp_buf_printf(out, "http://%s:%lld", strcmp(conf->server.host, "0.0.0.0") && strcmp(conf->server.host, "::") ? conf->server.host :
-			      "localhost", (long long)conf->server.port);
+		while (out->len && out->data[out->len - 1] == '/')
+			out->len--;
+		return;
+	}
+	lp_buf_printf(out, "%s://%s%s%s:%lld", conf->server_tls.cert_file[0] ? "https" : "http", v6 ? "[" : "", any ? "localhost" : host,
+		      v6 ? "]" : "", (long long)conf->server.port);
 }
 
 /* The expression's value now, as the API shows it. */
@@ -61,7 +67,7 @@ static const char *generator_url(struct batch *b, const char *expr)
 	struct lp_buf url = { .max = 1u << 20 };
 	const char *copy;
 
-	external_url(lp_notify_conf(b->rules->notify), &url);
+	lp_rules_external_url(lp_notify_conf(b->rules->notify), &url);
 	lp_buf_str(&url, "/loki/api/v1/query?query=");
 	put_escaped(&url, expr);
 	copy = lp_arena_strndup(&b->arena, lp_buf_cstr(&url), url.len);

@@ -73,7 +73,10 @@ uint64_t lp_rules_mark(const struct lp_rules *rules);           /* changes when 
 struct lp_view *lp_rules_saved(struct lp_rules *rules);         /* the newer valid image; NULL: none */
 int lp_rules_encode(struct lp_rules *rules, struct lp_buf *out);
 
-/* rules-emit.c.  Tell what is due, and save before and after. */
+/* rules-emit.c */
+/* rules.external_url without a slash at its end, or where the server listens. */
+void lp_rules_external_url(const struct lp_conf *conf, struct lp_buf *out);
+/* Tell what is due, and save before and after. */
 void lp_rules_emit(struct lp_rules *rules, int64_t now_ns, int64_t now_ms);
 
 #endif

@@ -118,11 +118,12 @@ static void trace_rule(struct lp_rules *rules, const struct lp_evaluation *it, c
 static void judge(struct lp_rules *rules, struct lp_evaluation *it, int submit_error)
 {
 	struct lp_rule_state *state = &it->run->states[it->index];
-	struct lp_buf error = { .max = 1024 };
+	struct lp_buf error = { .max = 1024 }, url = { .max = 65536 };
 	struct lp_arena arena = { .max_bytes = 64u << 20 };
 	struct lp_vector vector = { 0 };
 	int r = 0;
 
+	lp_rules_external_url(lp_notify_conf(rules->notify), &url);
 	if (submit_error < 0)
 		lp_buf_printf(&error, "the query could not be started: %s", strerror(-submit_error));
 	else if (it->status != 200)
@@ -130,8 +131,9 @@ static void judge(struct lp_rules *rules, struct lp_evaluation *it, int submit_e
 	else if (!it->complete || it->answer.failed || lp_vector_parse(it->answer.data, it->answer.len, &arena, &vector) < 0)
 		lp_buf_str(&error, "the query was cut off");
 	else
-		r = lp_rule_step(it->run->group, it->rule, state, it->ts_ns, &vector, lp_notify_conf(rules->notify)->rules.external_url, &error);
+		r = lp_rule_step(it->run->group, it->rule, state, it->ts_ns, &vector, lp_buf_cstr(&url), &error);
 	lp_arena_free(&arena);
+	lp_buf_free(&url);
 	lp_stat_add(rules->notify->row, LP_STAT_RULE_EVALUATIONS, 1);
 	if (r < 0 || error.len) {
 		lp_stat_add(rules->notify->row, LP_STAT_RULE_FAILURES, 1);

@@ -163,12 +163,15 @@ webhooks:
         s.start()
         for tenant in ('a', 'b'):
             headers = {'X-Scope-OrgID': tenant}
-            group = 'name: g\ninterval: 1s\nrules:\n  - {alert: Same, expr: "vector(1) > 0"}\n'
+            group = 'name: g\ninterval: 1s\nrules:\n  - {alert: Same, expr: "vector(1) > 0", annotations: {link: "{{ $externalURL }}/x"}}\n'
             assert s.post('/loki/api/v1/rules/ns', group, 'application/yaml', headers=headers).status == 202
         rule = {'name': 'Twin', 'condition': 'gte', 'threshold': 0, 'duration': '5m'}
         for query in ('{app="x"}', '{app="y"}'):
             assert s.post('/alerts', dict(rule, query=query), headers=headers).status == 201
         wait_for('all four', lambda: len(told('/many')) >= 4)
+        here = 'http://127.0.0.1:%d' % s.port
+        assert {b['annotations'].get('link') for b in stub.of('/many')} == {here + '/x', None}, stub.of('/many')
+        assert stub.of('/many')[0]['generatorURL'].startswith(here + '/loki/api/v1/query?query='), stub.of('/many')[0]
         seen = sorted((b['rule'], b['tenant'], b['expr']) for b in stub.of('/many'))
         assert [t[:2] for t in seen] == [('Same', 'a'), ('Same', 'b'), ('Twin', 'b'), ('Twin', 'b')] and len(set(seen)) == 4, seen
     print('alerts with the same labels: each rule tells its own')

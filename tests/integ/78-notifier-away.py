@@ -117,5 +117,36 @@ webhooks:
     print('%d lines pushed and told, %d queries' % (check_loads(s, loads), answered[0]))
     assert s.stop() == 0
     s.verify()
+
+# ---- away for more than four sealed files: what it has not seen is counted and told, and only that
+with Server(workers=1) as s:
+    open(s.tmp + '/webhooks.yaml', 'w').write('webhooks:\n  - {name: far, url: "%s/far", events: [log], rate_limit: 0, batch_wait: 0s}\n' % stub.url)
+    s.options.update({'webhooks_file': s.tmp + '/webhooks.yaml', 'storage.wal_file_min': '64KiB', 'storage.wal_file_max': '64KiB',
+                      'compactor.compaction_interval': '1h'})
+    s.start()
+    n = 0
+
+    def push(lines):
+        global n
+        assert s.push([({'app': 'far'}, [(time.time_ns() + i, '%d %s' % (n + i, 'x' * 100)) for i in range(lines)])]).status == 204
+        n += lines
+    wait_for('the hooks', lambda: 'web hooks ready' in open(s.log_path).read())
+    push(1)
+    wait_for('the first line', lambda: stub.of('/far'))
+    old, sealed = s.children('logpulse: notifier')[0], s.metric('logpulse_sealed_wal_files_total')
+    os.kill(old, signal.SIGSTOP)
+    wait_for('ten sealed files', lambda: push(50) or s.metric('logpulse_sealed_wal_files_total') >= sealed + 10, 120)
+    os.kill(old, signal.SIGKILL)
+    wait_for('another one', lambda: [p for p in s.children('logpulse: notifier') if p != old])
+    push(1)
+    last = '%d ' % (n - 1)
+    wait_for('the last line', lambda: any(e['message'].startswith(last) for b in stub.of('/far') for e in b['entries']))
+    got = {e['message'].split(' ')[0] for b in stub.of('/far') for e in b['entries']}
+    wait_for('the count', lambda: s.metric('logpulse_webhook_dropped_lines_total{target="far",reason="behind"}') is not None)
+    missed = s.metric('logpulse_webhook_dropped_lines_total{target="far",reason="behind"}')
+    assert 0 < n - len(got) <= missed < n, (n, len(got), missed)
+    assert sum(b['dropped'] for b in stub.of('/far')) == missed
+    print('%d of %d lines missed, %d told' % (n - len(got), n, missed))
+    assert s.stop() == 0
 stub.close()
 done()

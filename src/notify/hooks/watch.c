@@ -31,6 +31,19 @@ static void open_feeds(struct lp_hooks *hooks, lp_walpos from, lp_walpos committ
 	}
 }
 
+/* What was there no more when the follower began; a target that had read farther has missed nothing. */
+static void tell_missed(struct lp_hooks *hooks)
+{
+	uint64_t missed = lp_follow_dropped(hooks->follow);
+
+	for (uint32_t i = 0; missed && i < hooks->n; i++) {
+		struct lp_feed *feed = &hooks->hooks[i].feed;
+
+		if (feed->target && feed->at.pos < lp_follow_position(hooks->follow))
+			lp_feed_jumped(feed, missed);
+	}
+}
+
 /* Where the target that has read least was; UINT64_MAX: all are new. */
 static lp_walpos oldest_position(const struct lp_hooks *hooks)
 {
@@ -62,6 +75,7 @@ void lp_hooks_follow(struct lp_hooks *hooks, int64_t now_ms)
 
 		open_feeds(hooks, hooks->early ? LP_WALPOS(LP_WALPOS_FILE(committed), 0) : committed, committed);
 		hooks->early = false;
+		tell_missed(hooks);
 	} else if (r != -EAGAIN)
 		lp_log(LP_ERROR, "the log cannot be followed for web hooks error=\"%s\"", strerror(-r));
 }

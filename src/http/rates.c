@@ -1,6 +1,7 @@
-/* Loki's limits on how much may come: limits.max_global_streams_per_user, and rates of pushes: limits.ingestion_rate_mb per tenant, limits.per_stream_rate_limit per stream.  Counted as Loki does:
- * bytes of lines and structured metadata that passed every other check; a push over the tenant's rate is refused whole, a line over its
- * stream's alone.  Both are shared by all workers (shm/limiter.h, shm/streams.h).  Process: worker, event loop; keeps nothing. */
+/* Loki's limits on how much may come: limits.max_global_streams_per_user, limits.ingestion_rate_mb per tenant, limits.per_stream_rate_limit
+ * per stream.  Rates are counted as Loki does: bytes of lines and structured metadata that passed every other check; a push over the
+ * tenant's rate is refused whole, a line over its stream's alone.  Both are shared by all workers (shm/limiter.h,
+ * shm/streams.h).  Process: worker, event loop; keeps nothing. */
 #include "http/worker.h"
 
 #include "common/clock.h"

@@ -251,7 +251,9 @@ int lp_request_form(struct lp_worker *worker, h2o_req_t *req, struct lp_form *fo
 	struct lp_buf error = { .max = 4096 };
 	int r = 0;
 
-	if (req->entity.base && is_form(req))
+	/* As in Go: other methods' bodies are no parameters. */
+	if (req->entity.base && (lp_method_parse(req->method.base, req->method.len) & (LP_METHOD_POST | LP_METHOD_PUT | LP_METHOD_PATCH)) &&
+	    is_form(req))
 		r = lp_form_parse(form, req->entity.base, req->entity.len, &error);
 	if (r == 0 && req->query_at != SIZE_MAX)
 		r = lp_form_parse(form, req->path.base + req->query_at + 1, req->path.len - req->query_at - 1, &error);

@@ -242,6 +242,17 @@ def grid(s):
     text_error(s.get('/loki/api/v1/query_range', dict(query='vector(1)', start=0, end=11001, step=1)), 400, 'exceeded maximum resolution of 11,000 points')
 
 
+def forms(s):
+    """Parameters in bodies: of POST, as a form; then those of the URL come second."""
+    def value(method, url, body, ctype='application/x-www-form-urlencoded; charset=utf-8'):
+        r = s.request(method, '/loki/api/v1/query?time=1&' + url, body, {'Content-Type': ctype} if ctype else {})
+        return r.json()['data']['result'][0]['value'][1] if r.status == 200 else r.status
+    assert value('POST', 'query=vector(1)', 'query=vector(2)&query=vector(3)') == '2' and value('POST', 'query=vector(1)', '') == '1'
+    assert value('GET', 'query=vector(1)', 'query=vector(2)') == '1'
+    for ctype in ('application/json', 'text/plain', None):
+        assert value('POST', 'query=vector(1)', 'query=vector(2)', ctype) == '1' and value('POST', '', 'query=vector(2)', ctype) == 400
+
+
 def prom_push(s):
     """The first of Loki's push routes."""
     at = time.strftime('%Y-%m-%dT%H:%M:%S.5Z', time.gmtime(hour))
@@ -324,6 +335,7 @@ with Server(OPTIONS) as s:
     otlp(s)
     otlp_json(s)
     grid(s)
+    forms(s)
     prom_push(s)
     shards(s)
     status(s)

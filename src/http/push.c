@@ -216,11 +216,11 @@ static void fill_limits(const struct lp_conf *conf, struct lp_push_limits *limit
 		limits->newest_ns = now + conf->limits.creation_grace_period * LP_NS_PER_MS;
 }
 
-static const char *corrupt_text(enum lp_content_encoding encoding)
+static const char *corrupt_text(enum lp_content_encoding encoding, const h2o_iovec_t *body)
 {
 	switch (encoding) {
 	case LP_ENC_GZIP:
-		return "gzip: invalid body";
+		return body->len >= 2 && memcmp(body->base, "\x1f\x8b", 2) != 0 ? "gzip: invalid header" : "gzip: invalid body";
 	case LP_ENC_DEFLATE:
 		return "deflate: invalid body";
 	case LP_ENC_ZSTD:
@@ -243,7 +243,7 @@ static int undo(struct lp_push *push, enum lp_content_encoding encoding, h2o_iov
 	else if (r == -ENOMEM)
 		give_up(push, 503, 1, "out of memory");
 	else if (r < 0)
-		refuse(push, 400, corrupt_text(encoding));
+		refuse(push, 400, corrupt_text(encoding, body));
 	else
 		*body = h2o_iovec_init(to->data ? (char *)to->data : "", to->len);
 	return r;

@@ -47,6 +47,7 @@ with Server({'server.read_timeout': '2s', 'server.write_timeout': '2s', 'storage
     refused(s.post('/ingest', os.urandom(5000), 'application/msgpack'), 400)
     refused(s.post('/ingest', b'\xdd\xff\xff\xff\xff', 'application/msgpack'), 400)
     refused(s.post('/loki/api/v1/push', b'x', headers={'Content-Encoding': 'br'}), 400, 'not supported')
+    refused(s.post('/loki/api/v1/push', b'{"streams":[]}', headers={'Content-Encoding': 'gzip'}), 400, 'gzip: invalid header')
     calm(s, 'broken bodies')
 
     # ---- strange but fine lines: stored as they are, given back as valid JSON

@@ -8,6 +8,7 @@
 #include "query/logql/ast.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <string.h>
 
 #define MAX_TARGETS 64
@@ -262,32 +263,50 @@ static void yaml_duration(struct lp_buf *out, const char *member, int64_t ms)
 	lp_buf_byte(out, '\n');
 }
 
+/* What of the section `limits` is a number, a truth or a time; sizes are plain bytes. */
+enum limit_kind { NUMBER, BYTES, TRUTH, TIME };
+#define LIMIT(kind, field) { #field, kind, offsetof(struct lp_conf, limits.field) }
+
+static const struct limit {
+	const char *name;
+	enum limit_kind kind;
+	size_t offset;
+} tenant_limits[] = {
+	LIMIT(NUMBER, max_line_size), LIMIT(TRUTH, max_line_size_truncate), LIMIT(NUMBER, max_label_names_per_series),
+	LIMIT(NUMBER, max_label_name_length), LIMIT(NUMBER, max_label_value_length), LIMIT(NUMBER, max_structured_metadata_size),
+	LIMIT(NUMBER, max_structured_metadata_entries_count), LIMIT(NUMBER, max_global_streams_per_user), LIMIT(NUMBER, ingestion_rate_mb),
+	LIMIT(NUMBER, ingestion_burst_size_mb), LIMIT(BYTES, per_stream_rate_limit), LIMIT(BYTES, per_stream_rate_limit_burst),
+	LIMIT(TRUTH, reject_old_samples), LIMIT(TIME, reject_old_samples_max_age), LIMIT(TIME, creation_grace_period),
+	LIMIT(NUMBER, max_entries_limit_per_query), LIMIT(NUMBER, max_query_series), LIMIT(BYTES, max_query_bytes_read),
+	LIMIT(NUMBER, max_streams_matchers_per_query), LIMIT(TIME, max_query_length), LIMIT(TIME, max_query_lookback), LIMIT(TIME, max_query_range),
+	LIMIT(TIME, query_timeout), LIMIT(TIME, split_instant_metric_queries_by_interval), LIMIT(TRUTH, volume_enabled),
+	LIMIT(NUMBER, volume_max_series), LIMIT(TRUTH, discover_log_levels),
+};
+
+static void yaml_limit(struct lp_buf *out, const struct lp_conf *conf, const struct limit *limit)
+{
+	const void *at = (const char *)conf + limit->offset;
+
+	if (limit->kind == TIME)
+		yaml_duration(out, limit->name, *(const int64_t *)at);
+	else if (limit->kind == TRUTH)
+		lp_buf_printf(out, "%s: %s\n", limit->name, truth(*(const bool *)at));
+	else
+		lp_buf_printf(out, "%s: %lld%s\n", limit->name, (long long)*(const int64_t *)at, limit->kind == BYTES ? "B" : "");
+}
+
 void lp_api_tenant_limits(struct lp_worker *worker, h2o_req_t *req, const char *name, size_t name_len)
 {
 	const struct lp_conf *conf = lp_worker_conf(worker);
 	struct lp_buf out = LP_BUF_INIT;
 
-	lp_buf_printf(&out,
-		      "max_line_size: %lld\nmax_line_size_truncate: %s\nmax_label_names_per_series: %lld\nmax_label_name_length: %lld\nmax_label_value_length: %lld\n"
-		      "max_structured_metadata_size: %lld\nmax_structured_metadata_entries_count: %lld\nmax_entries_limit_per_query: %lld\n"
-		      "max_query_series: %lld\nmax_query_bytes_read: %lldB\nmax_streams_matchers_per_query: %lld\nallow_structured_metadata: true\n"
-		      "volume_enabled: %s\nvolume_max_series: %lld\ndiscover_log_levels: %s\n",
-		      (long long)conf->limits.max_line_size, truth(conf->limits.max_line_size_truncate), (long long)conf->limits.max_label_names_per_series,
-		      (long long)conf->limits.max_label_name_length, (long long)conf->limits.max_label_value_length,
-		      (long long)conf->limits.max_structured_metadata_size, (long long)conf->limits.max_structured_metadata_entries_count,
-		      (long long)conf->limits.max_entries_limit_per_query, (long long)conf->limits.max_query_series,
-		      (long long)conf->limits.max_query_bytes_read, (long long)conf->limits.max_streams_matchers_per_query,
-		      truth(conf->limits.volume_enabled), (long long)conf->limits.volume_max_series, truth(conf->limits.discover_log_levels));
-	lp_buf_str(&out, "discover_service_name: ");
+	for (size_t i = 0; i < sizeof tenant_limits / sizeof *tenant_limits; i++)
+		yaml_limit(&out, conf, &tenant_limits[i]);
+	lp_buf_str(&out, "allow_structured_metadata: true\ndiscover_service_name: ");
 	json_list(&out, &conf->limits.discover_service_name);
 	lp_buf_str(&out, "\nlog_level_fields: ");
 	json_list(&out, &conf->limits.log_level_fields);
 	lp_buf_byte(&out, '\n');
-	lp_buf_printf(&out, "max_global_streams_per_user: %lld\n", (long long)conf->limits.max_global_streams_per_user);
-	yaml_duration(&out, "max_query_length", conf->limits.max_query_length);
-	yaml_duration(&out, "max_query_lookback", conf->limits.max_query_lookback);
-	yaml_duration(&out, "max_query_range", conf->limits.max_query_range);
-	yaml_duration(&out, "query_timeout", conf->limits.query_timeout);
 	yaml_duration(&out, "retention_period", conf->storage.retention_days * (LP_NS_PER_DAY / LP_NS_PER_MS));
 	lp_reply_buf(req, 200, LP_TEXT, &out);
 }

@@ -28,7 +28,8 @@ def told(s, limits):
 
 def defaults(s):
     told(s, {'max_query_lookback': '0s', 'max_query_range': '0s', 'max_query_bytes_read': '0B', 'volume_enabled': True, 'volume_max_series': 1000,
-             'max_line_size_truncate': False, 'max_streams_matchers_per_query': 1000, 'max_query_series': 500})
+             'max_line_size_truncate': False, 'max_streams_matchers_per_query': 1000, 'max_query_series': 500, 'max_global_streams_per_user': 0,
+             'max_line_size': 262144, 'ingestion_rate_mb': 0, 'per_stream_rate_limit_burst': '15000000B', 'reject_old_samples': False, 'query_timeout': '1m'})
 
 
 def queries(s):

@@ -254,7 +254,8 @@ int lp_param_time(const struct lp_param *p, int64_t def_ns, int64_t *ret_ns, str
 	}
 	r = parse_int(p->value, p->value_len, &v);
 	if (r < 0) {
-		if (lp_rfc3339_parse(p->value, p->value_len, ret_ns) == 0)
+		/* Go wants its letters in capitals. */
+		if (!strpbrk(p->value, "tz") && lp_rfc3339_parse(p->value, p->value_len, ret_ns) == 0)
 			return 0;
 		number_error(error, "ParseInt", p, r);
 		return -EINVAL;

@@ -130,6 +130,8 @@ START_TEST(times)
 	expect_bad_time("1e3", "strconv.ParseInt: parsing \"1e3\": invalid syntax");
 	expect_bad_time("-1h", "strconv.ParseInt: parsing \"-1h\": invalid syntax");
 	expect_bad_time("2026-11-01", "strconv.ParseInt: parsing \"2026-11-01\": invalid syntax");
+	expect_bad_time("2026-11-01t00:00:00z", "strconv.ParseInt: parsing \"2026-11-01t00:00:00z\": invalid syntax");
+	expect_time("2026-11-01T00:00:00.5Z", 1793491200 * SEC + SEC / 2);
 	expect_bad_time("99999999999999999999", "strconv.ParseInt: parsing \"99999999999999999999\": value out of range");
 	expect_bad_time("9223372036854775808", "strconv.ParseInt: parsing \"9223372036854775808\": value out of range");
 }

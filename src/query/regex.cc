@@ -569,7 +569,7 @@ int compile(const std::string &pattern, unsigned flags, struct lp_regex **ret_re
 	options.set_log_errors(false);
 	options.set_max_mem(MAX_MEM_BYTES);
 	options.set_encoding(re2::RE2::Options::EncodingUTF8);
-	options.set_dot_nl(flags & LP_REGEX_ANCHORED);
+	options.set_dot_nl((flags & LP_REGEX_ANCHORED) && !(flags & LP_REGEX_LINES));
 	re->anchored = flags & LP_REGEX_ANCHORED;
 	re->names.emplace_back();
 	std::string plain;

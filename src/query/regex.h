@@ -16,6 +16,7 @@ extern "C" {
 struct lp_regex;
 
 #define LP_REGEX_ANCHORED 1u    /* must match the whole text (label matchers); `.` then matches newline too */
+#define LP_REGEX_LINES 2u        /* with ANCHORED: `.` is no newline, as in label filters */
 
 /* -EINVAL with RE2/Go's wording in error (may be NULL); -E2BIG the program would be too large (bounded memory). */
 int lp_regex_compile(const char *pattern, size_t len, unsigned flags, struct lp_regex **ret_re, struct lp_buf *error);

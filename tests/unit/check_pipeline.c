@@ -36,6 +36,10 @@ static const struct {
 	{ "| logfmt | nope!=\"1\"", "a=1", "= | a=1" }, { "| logfmt | a>1", "a=x", "= | __error__=LabelFilterErr __error_details__=? a=x" },
 	{ "| user=~\"b.b\" | level!~\"w.*\"", "x", "= |" }, { "| logfmt | i=ip(\"10.0.0.0/8\")", "i=10.9.9.9", "= | i=10.9.9.9" },
 	{ "| logfmt | n=~\".*b\"", "n=abc", "= | n=abc" }, /* Loki's unanchored replacement */
+	{ "| logfmt | n=~\"ab|acd\"", "n=xacdx", "= | n=xacdx" }, { "| logfmt | n=~\"ab|cd\"", "n=xab", "" }, { "| logfmt | n=~\"ab|ac\"", "n=xab", "" },
+	{ "| logfmt | n=~\"/api/(users|orders)\"", "n=/api/users/7", "= | n=/api/users/7" }, { "| logfmt | n!~\"a(?:|bc)\"", "n=xay", "" },
+	{ "| logfmt | n=~\"(?i)AB.*\"", "n=xaB", "= | n=xaB" }, { "| logfmt | n=~\"a.*(bc|de)\"", "n=abc", "= | n=abc" },
+	{ "| logfmt | n=~\"\"", "n=abc", "= | n=abc" }, { "| logfmt | n=~\"a.*b.*c\"", "n=\"ab\\nc\"", "" },
 	{ "| line_format \"{{.app}}-{{.nope}}-{{.user | ToUpper}}\"", "x", "x--BOB |" },
 	{ "| line_format \"{{__line__ | trunc 2}}{{if eq .level `info`}}!{{else}}?{{end}}\"", "abc", "ab! |" },
 	{ "| line_format \"{{range $i, $v := fromJson __line__}}{{$i}}{{$v}};{{end}}\"", "[5,\"x\"]", "05;1x; |" },

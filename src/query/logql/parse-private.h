@@ -40,7 +40,7 @@ struct lp_regex *lp_parse_regex(struct lp_parser *p, struct lp_str text, unsigne
 struct lp_logql_owned *lp_parse_own(struct lp_parser *p);
 double lp_parse_number(struct lp_parser *p, const char *what);
 /* IDENTIFIER has been taken; the current token is the operator. */
-void lp_parse_matcher(struct lp_parser *p, struct lp_str name, const char *expecting, struct lp_matcher *ret);
+void lp_parse_matcher(struct lp_parser *p, struct lp_str name, const char *expecting, unsigned flags, struct lp_matcher *ret);
 
 /* The next stage of a pipeline into *ret; false when none begins here.  Before unwrap (if it may come) the PIPE is taken. */
 bool lp_parse_stage(struct lp_parser *p, bool may_unwrap, struct lp_stage **ret);

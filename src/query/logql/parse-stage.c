@@ -156,7 +156,7 @@ static void parse_drops(struct lp_parser *p, struct lp_stage *stage)
 		d->label = lp_parse_take_str(p, LP_TOK_IDENTIFIER, "IDENTIFIER");
 		if (p->lx.tok == LP_TOK_EQ || p->lx.tok == LP_TOK_NEQ || p->lx.tok == LP_TOK_RE || p->lx.tok == LP_TOK_NRE) {
 			d->has_match = true;
-			lp_parse_matcher(p, d->label, NULL, &d->match);
+			lp_parse_matcher(p, d->label, NULL, 0, &d->match);
 		}
 		if (p->lx.tok != LP_TOK_COMMA)
 			return;
@@ -225,7 +225,7 @@ static struct lp_label_filter *parse_condition(struct lp_parser *p)
 	f->match.name = lp_parse_take_str(p, LP_TOK_IDENTIFIER, NULL);
 	op = p->lx.tok;
 	if (op == LP_TOK_RE || op == LP_TOK_NRE) {
-		lp_parse_matcher(p, f->match.name, NULL, &f->match);
+		lp_parse_matcher(p, f->match.name, NULL, LP_REGEX_LINES, &f->match);
 		f->kind = LP_FILTER_STRING;
 	} else if (cmp_op(op, &f->cmp)) {
 		next(p);

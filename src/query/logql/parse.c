@@ -172,7 +172,7 @@ double lp_parse_number(struct lp_parser *p, const char *what)
 
 /* ---- selectors ------------------------------------------------------------------------------------ */
 
-void lp_parse_matcher(struct lp_parser *p, struct lp_str name, const char *expecting, struct lp_matcher *ret)
+void lp_parse_matcher(struct lp_parser *p, struct lp_str name, const char *expecting, unsigned flags, struct lp_matcher *ret)
 {
 	memset(ret, 0, sizeof *ret);
 	ret->name = name;
@@ -186,7 +186,7 @@ void lp_parse_matcher(struct lp_parser *p, struct lp_str name, const char *expec
 	next(p);
 	ret->value = lp_parse_take_str(p, LP_TOK_STRING, "STRING");
 	if (ret->op == LP_MATCH_RE || ret->op == LP_MATCH_NRE)
-		ret->re = lp_parse_regex(p, ret->value, LP_REGEX_ANCHORED, "");
+		ret->re = lp_parse_regex(p, ret->value, LP_REGEX_ANCHORED | flags, "");
 }
 
 static void parse_selector(struct lp_parser *p, struct lp_log_expr *log)
@@ -196,7 +196,7 @@ static void parse_selector(struct lp_parser *p, struct lp_log_expr *log)
 		struct lp_str name = lp_parse_take_str(p, LP_TOK_IDENTIFIER, log->n_matchers ? "IDENTIFIER" : "IDENTIFIER or }");
 
 		log->matchers = lp_parse_grow(p, log->matchers, log->n_matchers, sizeof *log->matchers, LP_LOGQL_MAX_MATCHERS, "matchers");
-		lp_parse_matcher(p, name, "= or =~ or !~ or !=", &log->matchers[log->n_matchers]);
+		lp_parse_matcher(p, name, "= or =~ or !~ or !=", 0, &log->matchers[log->n_matchers]);
 		log->n_matchers++;
 		if (p->lx.tok == LP_TOK_CLOSE_BRACE)
 			break;

@@ -1,5 +1,5 @@
-/* Regular expressions of label filters that Loki replaces by substring searches: "a.*", ".*b", "a.*|.*b.*".  The replacement is
- * not anchored, so that name=~"a.*" passes "banana"; queries depend on it by now, and the conformance kit asks for it. */
+/* Regular expressions of label filters that Loki replaces by substring searches: "a.*", ".*b", "a.*|.*b.*", "a(b|cd)", "ab|acd".  The
+ * replacement is not anchored, so that name=~"a.*" passes "banana"; queries depend on it by now, and the conformance kit asks for it. */
 #ifndef LP_QUERY_PIPELINE_LOOSE_H
 #define LP_QUERY_PIPELINE_LOOSE_H
 

@@ -91,24 +91,30 @@ static bool same(const struct lp_entry *e, uint32_t hash, const char *name, size
 	return e->name_hash == hash && e->name_len == len && !memcmp(e->name, name, len);
 }
 
-struct lp_entry *lp_entry_find(struct lp_pipeline_state *st, const char *name, size_t len)
+static struct lp_entry *find(struct lp_pipeline_state *st, uint32_t hash, const char *name, size_t len)
 {
-	uint32_t hash = lp_labels_name_hash(name, len);
-
 	for (uint32_t i = 0; i < st->n_entries; i++)
 		if (!st->entries[i].dead && same(&st->entries[i], hash, name, len))
 			return &st->entries[i];
 	return NULL;
 }
 
-bool lp_entry_in_base(const struct lp_pipeline_state *st, const char *name, size_t len)
+struct lp_entry *lp_entry_find(struct lp_pipeline_state *st, const char *name, size_t len)
 {
-	uint32_t hash = lp_labels_name_hash(name, len);
+	return find(st, lp_labels_name_hash(name, len), name, len);
+}
 
+static bool in_base(const struct lp_pipeline_state *st, uint32_t hash, const char *name, size_t len)
+{
 	for (uint32_t i = 0; i < st->n_base; i++)
 		if (same(&st->base[i], hash, name, len))
 			return true;
 	return false;
+}
+
+bool lp_entry_in_base(const struct lp_pipeline_state *st, const char *name, size_t len)
+{
+	return in_base(st, lp_labels_name_hash(name, len), name, len);
 }
 
 static bool is_word(const char *s, size_t n, const char *word)
@@ -179,10 +185,10 @@ static void record(struct lp_pipeline_state *st, const char *name, size_t len)
 	}
 }
 
-void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category, const char *name, size_t name_len, const char *value, size_t value_len)
+/* e: the label of that name, or NULL. */
+static void put(struct lp_pipeline_state *st, struct lp_entry *e, uint32_t hash, enum lp_label_category category, const char *name, size_t name_len,
+		const char *value, size_t value_len)
 {
-	struct lp_entry *e = lp_entry_find(st, name, name_len);
-
 	if (e && e->category > category)
 		return;
 	if (!e) {
@@ -191,7 +197,7 @@ void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category,
 		e = &st->entries[st->n_entries++];
 		e->name = name;
 		e->name_len = (uint32_t)name_len;
-		e->name_hash = lp_labels_name_hash(name, name_len);
+		e->name_hash = hash;
 		e->dead = false;
 	}
 	e->category = category;
@@ -200,6 +206,13 @@ void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category,
 	st->changed = true;
 	if (category == LP_CATEGORY_PARSED)
 		record(st, name, name_len);
+}
+
+void lp_entry_set(struct lp_pipeline_state *st, enum lp_label_category category, const char *name, size_t name_len, const char *value, size_t value_len)
+{
+	uint32_t hash = lp_labels_name_hash(name, name_len);
+
+	put(st, find(st, hash, name, name_len), hash, category, name, name_len, value, value_len);
 }
 
 /* ---- hints ---------------------------------------------------------------------------------------- */
@@ -256,11 +269,17 @@ bool lp_hints_done(const struct lp_pipeline_state *st)
 	return !h->all && h->n_names && h->n_names <= 64 && st->n_extracted == h->n_names;
 }
 
+/* e: the label of that name, or NULL. */
+static bool taken(const struct lp_pipeline_state *st, const struct lp_entry *e, uint32_t hash, const char *name, size_t len)
+{
+	return (e && e->category != LP_CATEGORY_PARSED) || in_base(st, hash, name, len);
+}
+
 bool lp_entry_is_taken(struct lp_pipeline_state *st, const char *name, size_t len)
 {
-	const struct lp_entry *e = lp_entry_find(st, name, len);
+	uint32_t hash = lp_labels_name_hash(name, len);
 
-	return lp_entry_in_base(st, name, len) || (e && e->category != LP_CATEGORY_PARSED);
+	return taken(st, find(st, hash, name, len), hash, name, len);
 }
 
 void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t name_len, const char *value, size_t value_len)
@@ -268,9 +287,10 @@ void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t nam
 	/* Most of what a line has is asked for by nobody: known before anything is looked up. */
 	if (!lp_hints_may_want(st, name, name_len))
 		return;
-	const struct lp_entry *e = lp_entry_find(st, name, name_len);
+	uint32_t hash = lp_labels_name_hash(name, name_len);
+	struct lp_entry *e = find(st, hash, name, name_len);
 
-	if (lp_entry_is_taken(st, name, name_len)) {
+	if (taken(st, e, hash, name, name_len)) {
 		char *longer = lp_scratch_alloc(&st->scratch, name_len + sizeof LP_EXTRACTED);
 
 		if (!longer) {
@@ -281,11 +301,12 @@ void lp_entry_extract(struct lp_pipeline_state *st, const char *name, size_t nam
 		memcpy(longer + name_len, LP_EXTRACTED, sizeof LP_EXTRACTED);
 		name = longer;
 		name_len += sizeof LP_EXTRACTED - 1;
-		e = lp_entry_find(st, name, name_len);
+		hash = lp_labels_name_hash(name, name_len);
+		e = find(st, hash, name, name_len);
 	}
-	if (!lp_hints_want(st, name, name_len) || (e && e->category == LP_CATEGORY_PARSED))
+	if ((e && e->category == LP_CATEGORY_PARSED) || !lp_hints_want(st, name, name_len))
 		return;
-	lp_entry_set(st, LP_CATEGORY_PARSED, name, name_len, value, value_len);
+	put(st, e, hash, LP_CATEGORY_PARSED, name, name_len, value, value_len);
 }
 
 void lp_state_error(struct lp_pipeline_state *st, const char *error, const char *details, size_t len)

@@ -24,7 +24,7 @@ def refused(r, status, *texts):
 
 with Server({'server.read_timeout': '2s', 'server.write_timeout': '2s', 'storage.retention_days': 0, 'ingest.max_future': 0}) as s:
     s.start()
-    pids = wait_for('all processes', lambda: s.children('notifier') and sorted(s.children()))
+    pids = wait_for('a writer, a notifier and two workers', lambda: len(s.children()) == 4 and sorted(s.children()))     # a worker is ready before the last
     calm(s, 'start')
 
     # ---- bodies

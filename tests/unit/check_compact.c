@@ -382,6 +382,39 @@ START_TEST(a_damaged_block_stays)
 }
 END_TEST
 
+/* A kill between the rename and the unlinks: the next start removes the inputs, but not for a result that cannot be opened. */
+START_TEST(a_start_removes_what_was_replaced)
+{
+	static const struct lp_compact_ops none = { 0 };
+	struct lp_compact_result result;
+	struct lp_seal_config c = config();
+	struct lp_segment_name *names;
+	size_t n, left;
+	char file[80], path[PATH_MAX + 128];
+
+	make_files(5, 100);
+	ck_assert_int_eq(lp_segment_list(segments, &names, &n), 0);
+	ck_assert_int_eq(lp_compact_merge(&c, &none, names, (uint32_t)n, &result), 0);
+	free(names);
+	ck_assert_int_eq(lp_segment_name_format(&result.name, ".index", file, sizeof file), 0);
+	snprintf(path, sizeof path, "%s/%s", segments, file);
+	int fd = open(path, O_RDWR | O_CLOEXEC);
+
+	for (int whole = 0; whole < 2; whole++) {
+		uint8_t byte;
+
+		ck_assert_int_eq(pread(fd, &byte, 1, 3), 1);
+		byte ^= 0x55;
+		ck_assert_int_eq(pwrite(fd, &byte, 1, 3), 1);
+		ck_assert_int_eq(lp_seal_cleanup(segments), 0);
+		ck_assert_int_eq(lp_segment_list_all(segments, &names, &left), 0);
+		ck_assert_uint_eq(left, whole ? 1 : n + 1);
+		free(names);
+	}
+	close(fd);
+}
+END_TEST
+
 START_TEST(names_supersede)
 {
 	/* Sorted as lp_segment_list_all() does. */
@@ -481,6 +514,7 @@ int main(void)
 	tcase_add_test(tcase, nothing_left);
 	tcase_add_test(tcase, given_up_leaves_nothing);
 	tcase_add_test(tcase, a_damaged_block_stays);
+	tcase_add_test(tcase, a_start_removes_what_was_replaced);
 	tcase_add_test(tcase, names_supersede);
 	tcase_add_test(tcase, segments_stay_few_and_work_is_bounded);
 	tcase_add_test(tcase, borders_are_kept);

@@ -23,14 +23,16 @@ struct sweep {
 	int64_t now_ms;
 };
 
-static uint64_t acknowledged(h2o_socket_t *sock)
+uint64_t lp_sweep_acknowledged(h2o_socket_t *sock, bool *ret_pending)
 {
 	struct tcp_info info = { 0 };
 	socklen_t len = sizeof info;
 
 	/* bytes_written counts what h2o has queued; the kernel knows what has arrived. */
+	*ret_pending = false;
 	if (getsockopt(h2o_socket_get_fd(sock), IPPROTO_TCP, TCP_INFO, &info, &len) < 0)
 		return 0;
+	*ret_pending = info.tcpi_unacked > 0 || info.tcpi_notsent_bytes > 0;
 	return info.tcpi_bytes_acked;
 }
 
@@ -68,6 +70,7 @@ static int look(h2o_req_t *req, void *arg)
 	struct lp_conn *conn = sock->on_close.data;
 	enum lp_conn_phase phase = phase_of(req, sock);
 	uint64_t progress = 0;
+	bool pending;
 
 	/* A head trickling in byte by byte is no progress, only another request's head is. */
 	if (phase == LP_CONN_HEAD)
@@ -76,7 +79,7 @@ static int look(h2o_req_t *req, void *arg)
 	else if (phase == LP_CONN_BODY)
 		progress = sock->input->size;   /* bytes_read is only that of the last read */
 	else if (phase == LP_CONN_WRITE)
-		progress = acknowledged(sock);
+		progress = lp_sweep_acknowledged(sock, &pending);
 	else
 		progress = conn->requests;
 	if (phase != conn->phase || conn->requests != conn->phase_requests) {

@@ -80,6 +80,8 @@ struct lp_tail_client {
 	const char *refusal;            /* all that it gets: a close frame with this reason */
 	bool deaf;                      /* it broke the protocol: nothing more of it is looked at */
 	int64_t write_since_ms, close_by_ms;
+	int64_t progress_ms;            /* when its kernel was last seen to take something of this write */
+	uint64_t acknowledged;
 	/* lines that it did not get and has not been told of */
 	uint64_t lost;
 	struct lp_buf lost_json;        /* Loki: some of them */

@@ -20,6 +20,7 @@
 
 #define QUEUE_BYTES (8u << 20)          /* live blocks of one client */
 #define GATHER_BYTES (256u << 10)       /* so that a ping soon gets its turn */
+#define PROGRESS_MS 500
 #define CLOSE_MS 2000                   /* for the client's answer to our close frame */
 #define SAID_BYTES (64u << 10)          /* of our own messages; while more waits, nothing is read */
 #define LOST_NAMED_MAX 1000u            /* dropped entries that are named, as Loki does; the number is always exact */
@@ -241,7 +242,7 @@ void lp_tail_client_pump(struct lp_tail_client *client)
 	if (!n)
 		return;
 	client->writing = true;
-	client->write_since_ms = now_ns / LP_NS_PER_MS;
+	client->write_since_ms = client->progress_ms = now_ns / LP_NS_PER_MS;
 	h2o_socket_write(client->sock, bufs, n, on_written);
 }
 
@@ -504,14 +505,32 @@ void lp_tail_client_joined(struct lp_tail_client *client)
 
 /* ---- time ------------------------------------------------------------------------------------------ */
 
+/* Who takes slowly what is written takes it; and a ping that lies behind it in the kernel's queue has not arrived. */
+static void look_for_progress(struct lp_tail_client *client, int64_t now_ms)
+{
+	bool pending;
+
+	if ((!client->writing && !client->unanswered_ms) || now_ms - client->progress_ms < PROGRESS_MS)
+		return;
+	uint64_t n = lp_sweep_acknowledged(client->sock, &pending);
+
+	if (n == client->acknowledged)
+		return;
+	client->acknowledged = n;
+	client->progress_ms = now_ms;
+	if (pending && client->unanswered_ms)
+		client->unanswered_ms = now_ms;
+}
+
 void lp_tail_client_tick(struct lp_tail_client *client, int64_t now_ms)
 {
 	const struct lp_conf *conf = lp_worker_conf(client->tails->worker);
 
 	if (!client->sock)
 		return;
+	look_for_progress(client, now_ms);
 	if ((client->closing && now_ms >= client->close_by_ms) ||
-	    (client->writing && now_ms - client->write_since_ms >= conf->streaming.client_timeout) ||
+	    (client->writing && now_ms - client->progress_ms >= conf->streaming.client_timeout) ||
 	    (client->unanswered_ms && !must_wait(client) && now_ms - client->unanswered_ms >= conf->streaming.client_timeout)) {
 		if (!client->closing)
 			lp_stat_add(client->tails->worker->stat, LP_STAT_HTTP_CONNECTIONS_CUT, 1);

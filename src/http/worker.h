@@ -131,6 +131,8 @@ void lp_server_stop_accepting(struct lp_worker *worker);
 
 /* sweep.c */
 void lp_sweep(struct lp_worker *worker, int64_t now_ms);
+/* Bytes that have arrived at the other side, as far as the kernel knows; pending: it has more that have not. */
+uint64_t lp_sweep_acknowledged(h2o_socket_t *sock, bool *ret_pending);
 void lp_sweep_bodies(struct lp_worker *worker);         /* keep bodies that are being received within server.max_body_memory */
 void lp_sweep_drain(struct lp_worker *worker);          /* close what is idle, end keep-alive of the rest */
 void lp_sweep_crowd(struct lp_worker *worker, int64_t now_ms);   /* at server.max_connections: make room */

@@ -379,7 +379,25 @@ def revoked():
     print('revoked: another key ends what the old one opened')
 
 
+# Who reads slowly is not one who reads nothing, even when a write takes longer than streaming.client_timeout.
+def slowly():
+    with Server(options={'streaming.client_timeout': '2s', 'streaming.ping_interval': '500ms'}, workers=1).start() as server, \
+         stream(server, ws=dict(rcvbuf=4096), app='slow') as w:
+        assert w.recv()['type'] == 'connected'
+        for i in range(16):
+            assert server.push([({'app': 'slow'}, [(T0 + i * 250 + k, '%d ' % k + 'z' * 1500) for k in range(250)])]).status == 204
+        cut = server.metric('logpulse_http_connections_cut_total')
+        begin = time.monotonic()
+        while time.monotonic() - begin < 7:
+            assert w.sock.recv(4096), 'cut'
+            time.sleep(0.05)
+        assert server.metric('logpulse_http_connections_cut_total') == cut
+        wait_for('one that reads nothing any more to be cut', lambda: server.metric('logpulse_http_connections_cut_total') > cut)
+    print('slowly: progress is what counts')
+
+
 crowd()
+slowly()
 memory()
 reloaded()
 revoked()

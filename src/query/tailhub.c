@@ -56,7 +56,7 @@ struct stream {                         /* its labels, and who wants its rows */
 	struct group **groups;
 };
 
-struct seen {                           /* two generations of entries' hashes: full, the older one is forgotten */
+struct seen {                           /* two generations of entries' hashes, low half of hi: log file; full, the older is forgotten */
 	struct lp_hash128 *set[2];
 	uint32_t n;                     /* in set[0] */
 };
@@ -89,15 +89,19 @@ struct lp_tailhub {
 
 /* ---- what was seen --------------------------------------------------------------------------------- */
 
-static bool set_has(const struct lp_hash128 *set, struct lp_hash128 h, uint32_t *ret_at)
+static bool same_entry(struct lp_hash128 a, struct lp_hash128 b)
+{
+	return a.lo == b.lo && a.hi >> 32 == b.hi >> 32;
+}
+
+/* Where it is, or where it would go. */
+static struct lp_hash128 *set_find(struct lp_hash128 *set, struct lp_hash128 h)
 {
 	uint32_t mask = 2 * LP_TAILHUB_SEEN - 1, at = (uint32_t)h.lo & mask;
 
-	for (; set[at].lo || set[at].hi; at = (at + 1) & mask)
-		if (set[at].lo == h.lo && set[at].hi == h.hi)
-			return true;
-	*ret_at = at;
-	return false;
+	while ((set[at].lo || set[at].hi) && !same_entry(set[at], h))
+		at = (at + 1) & mask;
+	return &set[at];
 }
 
 static int seen_open(struct seen *seen)
@@ -117,14 +121,16 @@ static void seen_close(struct seen *seen)
 	*seen = (struct seen){ { NULL, NULL }, 0 };
 }
 
-/* Was it seen before?  It is from now on. */
-static bool seen_before(struct seen *seen, struct lp_hash128 h)
+/* What was remembered of it, or NULL: it is from now on. */
+static struct lp_hash128 *seen_before(struct seen *seen, struct lp_hash128 h)
 {
-	uint32_t at, ignored;
+	struct lp_hash128 *at = set_find(seen->set[0], h), *older = set_find(seen->set[1], h);
 
-	if (set_has(seen->set[0], h, &at) || set_has(seen->set[1], h, &ignored))
-		return true;
-	seen->set[0][at] = h;
+	if (same_entry(*at, h))
+		return at;
+	if (same_entry(*older, h))
+		return older;
+	*at = h;
 	if (++seen->n == LP_TAILHUB_SEEN) {
 		struct lp_hash128 *old = seen->set[1];
 
@@ -133,7 +139,7 @@ static bool seen_before(struct seen *seen, struct lp_hash128 h)
 		seen->set[0] = old;
 		seen->n = 0;
 	}
-	return false;
+	return NULL;
 }
 
 static struct lp_hash128 row_hash(const struct lp_follow_stream *s, uint32_t row)
@@ -164,36 +170,36 @@ static void look_at_tombs(struct lp_tailhub *hub)
 	hub->tombs = tombs;
 }
 
-/* The last request that took away what was there of this entry before the log file `file`. */
-static const struct lp_tomb *deleted_before(const struct lp_tailhub *hub, const struct lp_follow_stream *s, uint32_t row, uint32_t file)
+/* Did a request take away what came of this entry in the log file `earlier`, and leaves what comes in `file`? */
+static bool deleted_between(const struct lp_tailhub *hub, const struct lp_follow_stream *s, uint32_t row, uint32_t earlier, uint32_t file)
 {
 	uint32_t len;
 	const char *line = lp_rows_line(&s->rows, row, &len);
 
-	for (uint32_t i = hub->tombs ? hub->tombs->n : 0; i > 0; i--) {
-		const struct lp_tomb *tomb = &hub->tombs->v[i - 1];
+	for (uint32_t i = 0; hub->tombs && i < hub->tombs->n; i++) {
+		const struct lp_tomb *tomb = &hub->tombs->v[i];
 
-		if (tomb->request.last_file < file && lp_tomb_entry(tomb, tomb->request.last_file, s->rows.ts[row], line, len) &&
+		if (tomb->request.last_file < file && lp_tomb_entry(tomb, earlier, s->rows.ts[row], line, len) &&
 		    lp_tomb_stream(tomb, s->labels, s->labels_len))
-			return tomb;
+			return true;
 	}
-	return NULL;
+	return false;
 }
 
 /* Was it given out?  It is from now on.  One that was deleted and pushed again is another one, as in queries. */
 static bool is_repeat(struct lp_tailhub *hub, const struct lp_follow_stream *s, uint32_t row, uint32_t file)
 {
-	struct lp_hash128 h = row_hash(s, row);
-	const struct lp_tomb *tomb;
+	struct lp_hash128 h = row_hash(s, row), *at;
 
-	if (!seen_before(&hub->seen, h))
+	h.hi = (h.hi & ~UINT64_C(0xffffffff)) | file;
+	at = seen_before(&hub->seen, h);
+	if (!at)
 		return false;
 	look_at_tombs(hub);
-	tomb = deleted_before(hub, s, row, file);
-	if (!tomb)
+	if (!deleted_between(hub, s, row, (uint32_t)at->hi, file))
 		return true;
-	h.lo ^= (tomb->request.id + 1) * UINT64_C(0x9e3779b97f4a7c15);
-	return seen_before(&hub->seen, h);
+	*at = h;
+	return false;
 }
 
 /* Mark the rows that are repeats; -ENOMEM. */

@@ -1,5 +1,5 @@
 # Real processes over real sockets, numbered from simple to complex.  Exit 77 skips.
-INTEG_TESTS = tests/integ/05-worker.py tests/integ/10-first-steps.py tests/integ/15-loki-api.py tests/integ/20-count.py tests/integ/30-stopped-writer.py tests/integ/40-hostile.py \
+INTEG_TESTS = tests/integ/05-worker.py tests/integ/10-first-steps.py tests/integ/12-quickstart.py tests/integ/15-loki-api.py tests/integ/20-count.py tests/integ/30-stopped-writer.py tests/integ/40-hostile.py \
 	tests/integ/50-disk-full.py tests/integ/52-damage.py tests/integ/55-rules.py tests/integ/60-big-start.py tests/integ/70-access.py tests/integ/80-signals.py tests/integ/90-agent.py
 INTEG_TESTS += tests/integ/43-slow-regex.py tests/integ/45-attacks.py
 CRASH_TESTS = tests/crash/points.sh tests/crash/faults.sh tests/crash/random.sh

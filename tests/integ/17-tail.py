@@ -291,7 +291,7 @@ def memory():
     def mb():
         status = open('/proc/%d/status' % server.children('worker')[0]).read()
         return int(status.split('RssAnon:')[1].split()[0]) / 1024
-    with Server(workers=1, options={'streaming.max_memory': '1MiB'}).start() as server:
+    with Server(workers=1, options={'streaming.max_memory': '1MiB', 'streaming.client_timeout': '1h'}).start() as server:
         ws = [stream(server, ws=dict(rcvbuf=4096), query='{app="a"} != "q%d"' % i) for i in range(200)]
         push(server, 'a', 0, 1)
         for w in ws:

@@ -1,7 +1,8 @@
 /* The routes of live tails: parameters, the WebSocket handshake, and who may open one.
  *
  * Guarantees: everything that can be wrong with a tail is said by an HTTP status and a text, before the upgrade, but for a metric query
- * on Loki's route, which Loki refuses behind it; the key and the tenant were looked at before as well.  Process: worker, event loop; keeps nothing between requests. */
+ * on Loki's route, which Loki refuses behind it; the key and the tenant were looked at before as well.
+ * Process: worker, event loop; keeps nothing between requests. */
 #include "http/tail-private.h"
 
 #include "common/clock.h"

@@ -4,12 +4,11 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-int lp_fault_armed = -1;
+_Atomic int lp_fault_armed = -1;
 
 static char want[64];
 static atomic_long left;

@@ -8,18 +8,20 @@
 #ifndef LP_COMMON_FAULT_H
 #define LP_COMMON_FAULT_H
 
+#include <stdatomic.h>
+
 #ifdef HAVE_CONFIG_H
 #include "config.h"
 #endif
 
 void lp_fault_hit(const char *name);
-extern int lp_fault_armed;      /* 0 unarmed, 1 armed, -1 not looked yet */
+extern _Atomic int lp_fault_armed;      /* 0 unarmed, 1 armed, -1 not looked yet; threads meet here */
 
 #ifdef LP_WITH_FAULTS
-#define LP_FAULT(name)                                          \
-	do {                                                    \
-		if (__builtin_expect(lp_fault_armed != 0, 0))   \
-			lp_fault_hit(name);                     \
+#define LP_FAULT(name)                                                                                          \
+	do {                                                                                                    \
+		if (__builtin_expect(atomic_load_explicit(&lp_fault_armed, memory_order_relaxed) != 0, 0))      \
+			lp_fault_hit(name);                                                                     \
 	} while (0)
 #else
 #define LP_FAULT(name) do { } while (0)

@@ -8,17 +8,21 @@ from wsclient import *
 
 T0 = time.time_ns() - 60 * 10**9
 KILLS = 10 if LONG else 4
+LIMIT = 5000            # of lines in a tail's history: the newest
 
 
 class Pusher(threading.Thread):
     """Lines n = 0, 1, 2 ... at T0 + n, one stream; each push is sent until it is acknowledged, so copies reach the log."""
     def __init__(self, server):
         super().__init__(daemon=True)
-        self.server, self.acked, self.repeats, self.over = server, 0, 0, threading.Event()
+        self.server, self.acked, self.repeats, self.over, self.tailers = server, 0, 0, threading.Event(), []
 
     def run(self):
         while not self.over.is_set():
             n = self.acked
+            if any(t.next < n - LIMIT / 2 for t in self.tailers):
+                time.sleep(0.01)        # who connects again gets no more history than that
+                continue
             body = loki_body([({'app': 'count'}, [(T0 + i, 'n %d' % i) for i in range(n, n + 10)])])
             while not self.over.is_set():
                 try:
@@ -39,9 +43,9 @@ class Tailer(threading.Thread):
     def connect(self):
         start = T0 + self.next
         if self.original:
-            return WebSocket(self.server.port, '/stream?' + urllib.parse.urlencode({'app': 'count', 'start': start, 'limit': 5000}))
+            return WebSocket(self.server.port, '/stream?' + urllib.parse.urlencode({'app': 'count', 'start': start, 'limit': LIMIT}))
         return WebSocket(self.server.port, '/loki/api/v1/tail?' + urllib.parse.urlencode(
-            {'query': '{app="count"} |= "n"', 'start': start, 'limit': 5000}))
+            {'query': '{app="count"} |= "n"', 'start': start, 'limit': LIMIT}))
 
     def lines(self, message):
         if not self.original:
@@ -71,6 +75,7 @@ def kills(server):
     pusher.start()
     wait_for('some history', lambda: pusher.acked >= 500)
     tailers = [Tailer(server, i % 2 == 1) for i in range(6)]
+    pusher.tailers = tailers
     for t in tailers:
         t.start()
 

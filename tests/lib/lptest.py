@@ -165,7 +165,9 @@ class Server:
             try:
                 c.request(method, path, body, headers or {})
             except (BrokenPipeError, ConnectionResetError):
-                pass            # refused before the whole body was sent: the answer is there to read
+                if c.sock is None:
+                    raise       # by a listener that was just closed
+                # refused before the whole body was sent: the answer is there to read
             r = c.getresponse()
             return Reply(r.status, {k.lower(): v for k, v in r.getheaders()}, r.read())
         except http.client.HTTPException as e:

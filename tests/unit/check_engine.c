@@ -799,7 +799,7 @@ static void end_and_look(void *ctx, bool complete)
 START_TEST(cheap_units_do_not_wait_for_dear_ones)
 {
 	struct lp_engine *engine = make_engine(1);
-	struct lp_query_params dear = params_of(LP_QUERY_RANGE, "sum(count_over_time({app=~\".+\"} | label_format a=`{{repeat 20000 \"x\" | ToUpper | "
+	struct lp_query_params dear = params_of(LP_QUERY_RANGE, "sum(count_over_time({app=~\".+\"} | label_format a=`{{repeat 4000 \"x\" | ToUpper | "
 								"ToLower}}` [1h]))"),
 			       cheap = params_of(LP_QUERY_RANGE, "sum(count_over_time({app=~\".+\"} |= \"e\" [1h]))");
 	struct witness w = { .lines = 0 };
